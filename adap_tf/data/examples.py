@@ -1,0 +1,63 @@
+"""Labelled examples in memory, and where each positive stands in the estimators' table."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images or features with binary labels.
+
+    Attributes:
+        image: `[n, ...]`, float in [0, 1] or uint8 in 0…255.
+        label: `[n, C]` for `C` tasks, or `[n]` for one: 1 positive, 0 negative, NaN unknown.
+
+    Raises:
+        ValueError: lengths differ, images lie outside their range, or labels are neither 0, 1 nor NaN.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+
+    def __post_init__(self) -> None:
+        image, label = np.asarray(self.image), np.asarray(self.label, np.float32)
+        label = label.reshape(len(label), -1)
+        if len(image) != len(label) or not len(image):
+            raise ValueError(f"{len(image)} images and {len(label)} labels: their numbers must be equal and above 0")
+        if (label == -1).any():
+            raise ValueError("labels hold -1: write 0 for a negative and NaN for an unknown label")
+        if not (np.isnan(label) | (label == 0) | (label == 1)).all():
+            raise ValueError("labels must be 0, 1 or NaN for unknown")
+        if image.dtype != np.uint8:
+            image = image.astype(np.float64 if image.dtype == np.float64 else np.float32)
+            if not (image.min() >= 0 and image.max() <= 1):
+                raise ValueError(
+                    "images must be floats in [0, 1] or uint8 in 0…255; they lie outside, or are not finite"
+                )
+        object.__setattr__(self, "image", image)
+        object.__setattr__(self, "label", label)
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def positives(self) -> tuple[int, ...]:
+        """Number of positives of each task."""
+        return tuple(int(n) for n in (self.label == 1).sum(axis=0))
+
+    @property
+    def rows(self) -> np.ndarray:
+        """`[n, C]` int64: the place of each positive among its task's positives, -1 for all others."""
+        positive = self.label == 1
+        return np.where(positive, np.cumsum(positive, axis=0) - 1, -1)
+
+    def take(self, indices: np.ndarray) -> "Examples":
+        """The examples at those places."""
+        return Examples(self.image[indices], self.label[indices])
+
+
+def as_unit_range(image: tf.Tensor) -> tf.Tensor:
+    """Images as floats in [0, 1]: uint8 is divided by 255, floats are taken as they are."""
+    return tf.cast(image, tf.float32) / 255 if image.dtype == tf.uint8 else image

@@ -1,0 +1,96 @@
+"""Batches for training: step → indices → images, labels and rows."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from adap_tf.data.examples import Examples, as_unit_range
+from adap_tf.data.sampler import Sampler
+
+Batch = dict[str, tf.Tensor]
+
+
+def training_batches(examples: Examples, sampler: Sampler, first_step: int = 0, parts: int = 1) -> tf.data.Dataset:
+    """Endless batches from a step on, each cut into equal parts that follow one another.
+
+    Args:
+        examples: the training set.
+        sampler: draws the batches.
+        first_step: the step to begin with.
+        parts: number of replicas; must divide the batch size.
+
+    Returns:
+        Dicts of `image` `[b, ...]`, `label` `[b, C]`, `row` `[b, C]` with `b = B / parts`.
+    """
+    if sampler.batch_size % parts:
+        raise ValueError(f"a batch of {sampler.batch_size} cannot be divided among {parts} replicas")
+    turns = tf.data.Dataset.counter(start=first_step * parts)
+    return _assembled(turns, examples, sampler, parts)
+
+
+def batches(
+    x: Any, y: Any, batch_size: int = 128, positives_per_batch: int | None = -1, seed: int = 0
+) -> tf.data.Dataset:
+    """A data set for `AdversarialModel.fit` from arrays; every epoch goes on where the last one stopped.
+
+    Args:
+        x: images `[n, ...]`, float in [0, 1] or uint8.
+        y: labels `[n]` or `[n, C]`, 0, 1 or NaN for unknown.
+        batch_size: examples in a batch.
+        positives_per_batch: positives in a batch, by default half of it; None takes them as they come.
+        seed: of the order.
+
+    Returns:
+        `n // batch_size` batches an epoch; dicts as the step takes them.
+    """
+    examples = Examples(x, y)
+    asked = max(batch_size // 2, 1) if positives_per_batch == -1 else positives_per_batch
+    sampler = Sampler(examples.label, batch_size, asked, seed)
+    epochs = itertools.count()
+
+    def steps_of_an_epoch() -> Iterator[int]:
+        first = next(epochs) * sampler.steps_per_epoch
+        yield from range(first, first + sampler.steps_per_epoch)
+
+    steps = tf.data.Dataset.from_generator(steps_of_an_epoch, output_signature=tf.TensorSpec([], tf.int64))
+    steps = steps.apply(tf.data.experimental.assert_cardinality(sampler.steps_per_epoch))
+    return _assembled(steps, examples, sampler, parts=1)
+
+
+def with_rows(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Numbers the positives of a data set of your own, so that `fit` knows which is which.
+
+    Args:
+        dataset: single examples (image in [0, 1], label), in the same order every time it is gone through: call
+            this before `shuffle`, and `batch(…, drop_remainder=True)` after it.
+
+    Returns:
+        Dicts of `image`, `label` `[C]` and `row` `[C]`.
+    """
+    tasks = tf.TensorShape(dataset.element_spec[1].shape).num_elements()
+
+    def number(seen: tf.Tensor, image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, Batch]:
+        label = tf.reshape(tf.cast(label, tf.float32), [tasks])
+        row = tf.where(label == 1, seen, -1)
+        return tf.where(label == 1, seen + 1, seen), {"image": image, "label": label, "row": row}
+
+    return dataset.scan(tf.zeros([tasks], tf.int64), lambda seen, element: number(seen, *element))
+
+
+def _assembled(turns: tf.data.Dataset, examples: Examples, sampler: Sampler, parts: int) -> tf.data.Dataset:
+    """Batches for the turns `step · parts + part`."""
+    image, label, row = tf.constant(examples.image), tf.constant(examples.label), tf.constant(examples.rows)
+    size = sampler.batch_size // parts
+
+    def assemble(turn: tf.Tensor) -> Batch:
+        first = (turn % parts) * size
+        places = tf.ensure_shape(sampler.indices(turn // parts)[first : first + size], [size])
+        return {
+            "image": as_unit_range(tf.gather(image, places)),
+            "label": tf.gather(label, places),
+            "row": tf.gather(row, places),
+        }
+
+    return turns.map(assemble, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

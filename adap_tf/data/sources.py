@@ -1,0 +1,32 @@
+"""What a data source gives: examples with a class each, from which one class against the rest makes a task."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from adap_tf.data.examples import Examples
+
+
+@dataclass(frozen=True)
+class Source:
+    """A labelled data set.
+
+    Attributes:
+        image: `[n, ...]`, float in [0, 1] or uint8.
+        target: `[n]`, the number of each example's class.
+        classes: the names of the classes.
+    """
+
+    image: np.ndarray
+    target: np.ndarray
+    classes: tuple[str, ...]
+
+    def one_vs_rest(self, positive: str) -> Examples:
+        """The task of finding one class.
+
+        Raises:
+            ValueError: there is no such class; the message lists the names.
+        """
+        if positive not in self.classes:
+            raise ValueError(f"unknown class {positive!r}; classes: {', '.join(self.classes)}")
+        return Examples(self.image, self.target == self.classes.index(positive))

@@ -1,0 +1,33 @@
+"""The scorer alone as a SavedModel, readable without this package."""
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from adap_tf.data.examples import as_unit_range
+
+
+def export_saved_model(network: keras.Model, path: str | Path) -> None:
+    """Writes the network as a SavedModel without estimators, optimizer or attack.
+
+    Signatures, each with a dynamic batch size:
+
+    - `serving_default`: `image` uint8 in 0…255, to `score` (logits `[B, C]`) and `probability`;
+    - `float`: `image` float32 in [0, 1], to the same; differentiable by the image.
+
+    Args:
+        network: built Keras model with one input of images in [0, 1].
+        path: folder to write.
+    """
+    shape = network.input_shape
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        score = network(as_unit_range(image), training=False)
+        return {"score": score, "probability": tf.sigmoid(score)}
+
+    archive = keras.export.ExportArchive()
+    archive.track(network)
+    for name, dtype in (("serving_default", tf.uint8), ("float", tf.float32)):
+        archive.add_endpoint(name, serve, input_signature=[tf.TensorSpec(shape, dtype, name="image")])
+    archive.write_out(str(path), verbose=False)

@@ -1,0 +1,59 @@
+"""What one replica does to see the whole batch: gather, add up, and find its own part again."""
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """The replicas of the running step, and which of them this one is.
+
+    Replica `index` of `count` holds the rows `index·b … (index + 1)·b - 1` of a global batch of `count·b` rows.
+    With one replica every method gives its argument back, and no collective is built into the graph.
+
+    Attributes:
+        count: number of replicas in sync.
+        index: this replica's number, a Python integer or a scalar tensor.
+    """
+
+    count: int = 1
+    index: int | tf.Tensor = 0
+
+    @classmethod
+    def current(cls) -> "Replicas":
+        """The replicas of the surrounding `tf.distribute` context, a single one outside any strategy."""
+        context = tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return cls()
+        return cls(context.num_replicas_in_sync, context.replica_id_in_sync_group)
+
+    def gather(self, x: tf.Tensor) -> tf.Tensor:
+        """The global `[B, ...]` of every replica's `[b, ...]`, without gradient."""
+        if self.count == 1:
+            return tf.stop_gradient(x)
+        gathered = tf.distribute.get_replica_context().all_gather(tf.identity(x), axis=0)
+        return tf.ensure_shape(tf.stop_gradient(gathered), [self.count * x.shape[0], *x.shape[1:]])
+
+    def sum(self, x: tf.Tensor) -> tf.Tensor:
+        """The sum of `x` over the replicas."""
+        if self.count == 1:
+            return x
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)
+
+    def own(self, x: tf.Tensor) -> tf.Tensor:
+        """This replica's rows `[b, ...]` of a global `[B, ...]`."""
+        size = x.shape[0] // self.count
+        return x if self.count == 1 else x[self.index * size : (self.index + 1) * size]
+
+    def place(self, x: tf.Tensor) -> tf.Tensor:
+        """The global `[B, C]` that holds this replica's `[b, C]` in its rows and 0 in all others."""
+        if self.count == 1:
+            return x
+        size = x.shape[0]
+        padded = tf.pad(x, [[self.index * size, (self.count - 1 - self.index) * size], [0, 0]])
+        return tf.ensure_shape(padded, [self.count * size, *x.shape[1:]])
+
+
+ALONE = Replicas()
+"""A single replica: for what depends on no other example of the batch."""

@@ -1,0 +1,271 @@
+"""The step: against the reference and automatic differentiation, in `fit`, and what it leaves alone."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import adap_tf
+import reference
+from adap_tf import PGD, AdversarialModel
+from adap_tf.data import Examples, batches, with_rows
+
+ATTACK = PGD(eps=0.1, step_size=0.03, steps=6, start=0.0)
+N, D = 24, 5
+
+
+@pytest.fixture
+def data(rng):
+    image = rng.uniform(0, 1, (N, D))
+    label = (np.arange(N)[:, None] % 4 == 0).astype(float)
+    return Examples(image, label)
+
+
+def linear(weight=None):
+    network = keras.Sequential([keras.Input((D,), dtype="float64"), keras.layers.Dense(1, dtype="float64")])
+    if weight is not None:
+        network.set_weights([weight, np.array([0.2])])
+    return network
+
+
+def as_batch(examples, places):
+    part = examples.take(places)
+    return {
+        "image": tf.constant(part.image),
+        "label": tf.constant(part.label),
+        "row": tf.constant(examples.rows[places]),
+    }
+
+
+@pytest.mark.parametrize("method", adap_tf.METHODS)
+def test_five_steps_of_a_linear_scorer_match_the_reference(rng, data, method):
+    weight, bias = rng.normal(size=(D, 1)), 0.2
+    hyper = {"lam": 0.7, "gamma1": 0.3, "gamma2": 0.4, "margin": 0.6}
+    l2, rate = 0.01, 0.5
+    model = AdversarialModel(linear(weight), method, data.positives, examples=N, attack=ATTACK, l2=l2, **hyper)
+    model.compile(keras.optimizers.SGD(rate))
+    table, state = reference.RowTable([6], 0.6, N, 0.3), reference.ListwiseState(1, 0.4)
+    for _ in range(5):
+        places = rng.choice(N, 10)  # with repeats
+        logs = model.train_step(as_batch(data, places))
+        x, y, row = data.image[places], data.label[places].astype(float), data.rows[places]
+        x_adv = reference.pgd_linear(x, weight[:, 0], y[:, 0], 0.1, 0.03, 6, np.zeros_like(x))
+        h, h_adv = x @ weight + bias, x_adv @ weight + bias
+        value, slope, slope_adv = reference_objective(method, h, h_adv, y, row, table, state)
+        weight, bias = (
+            weight - rate * (x.T @ slope + x_adv.T @ slope_adv + l2 * weight),
+            bias - rate * (slope.sum() + slope_adv.sum() + l2 * bias),
+        )
+        np.testing.assert_allclose(model.network.get_weights()[0], weight, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(model.network.get_weights()[1], [bias], rtol=0, atol=1e-10)
+        np.testing.assert_allclose(logs["loss"], value, atol=1e-5)  # the running mean is float32
+        model.reset_metrics()
+
+
+def reference_objective(method, h, h_adv, y, row, table, state):
+    """Value and gradients by both scores, from method.md's table."""
+    none = np.zeros_like(h)
+    if method == "ce":
+        value, slope = reference.cross_entropy_term(h, y)
+        return value, slope, none
+    p, slope = reference.ap_term(h, y, row, table, 0.6, "sigmoid")
+    r, r_slope, r_slope_adv = reference.listwise_term(h, h_adv, y, state)
+    pointwise, l_slope, l_slope_adv = (
+        reference.pointwise_term(h, h_adv, y) if method == "adap_lpn" else (0.0, none, none)
+    )
+    return p + 0.7 * (r + pointwise), slope + 0.7 * (r_slope + l_slope), 0.7 * (r_slope_adv + l_slope_adv)
+
+
+@pytest.mark.parametrize("method", ["adap_ln", "adap_lpn"])
+def test_with_gamma_one_on_all_data_the_step_is_exact_gradient_descent(rng, method):
+    data = Examples(rng.uniform(0, 1, (N, 4, 4, 1)), np.arange(N) % 4 == 0)
+    keras.config.set_dtype_policy("float64")
+    network = adap_tf.BACKBONES["mlp"]((4, 4, 1), widths=(7,))
+    keras.config.set_dtype_policy("float32")
+    model = AdversarialModel(network, method, 6, examples=N, attack=ATTACK, lam=0.7, gamma1=1.0, gamma2=1.0)
+    model.compile(keras.optimizers.SGD(1.0))
+    batch = as_batch(data, np.arange(N))
+    adversarial = model._attacked(model.method.attack, batch, adap_tf.model.Replicas())
+    before = [w.numpy() for w in network.trainable_variables]
+    with tf.GradientTape() as tape:
+        objective = exact_objective(
+            network(batch["image"]),
+            network(adversarial),
+            tf.cast(batch["label"], tf.float64),
+            method == "adap_lpn",
+        )
+    gradients = tape.gradient(objective, network.trainable_variables)
+    model.train_step(batch)
+    for old, new, gradient in zip(before, network.trainable_variables, gradients, strict=True):
+        assert np.abs(gradient).max() > 1e-6 or old.shape == (1,)
+        np.testing.assert_allclose(old - new.numpy(), gradient, rtol=0, atol=1e-8)
+
+
+def exact_objective(h, h_adv, y, pointwise):
+    """P + λ(R + L) over all data, differentiable by TensorFlow (eq. 1, 8 and 10)."""
+    s, positive = tf.sigmoid(h[:, 0]), y[:, 0]
+    pair = tf.nn.relu(0.6 - s[:, None] + s[None, :]) ** 2
+    precision = tf.reduce_sum(pair * positive, 1) / tf.reduce_sum(pair, 1)
+    objective = -tf.reduce_sum(precision * positive) / tf.reduce_sum(positive)
+    log_p, log_q = tf.nn.log_softmax(tf.tanh(h), axis=0), tf.nn.log_softmax(tf.tanh(h_adv), axis=0)
+    objective += 0.7 * tf.reduce_sum(tf.exp(log_p) * (log_p - log_q))
+    if pointwise:
+        p, q = tf.sigmoid(h), tf.sigmoid(h_adv)
+        divergence = p * tf.math.log(p / q) + (1 - p) * tf.math.log((1 - p) / (1 - q))
+        objective += 0.7 * tf.reduce_mean(divergence)
+    return objective
+
+
+def test_the_attack_leaves_everything_as_it_was(rng):
+    data = Examples(rng.uniform(0, 1, (N, 8, 8, 1)), np.arange(N) % 4 == 0)
+    model = AdversarialModel(adap_tf.BACKBONES["small_cnn"]((8, 8, 1)), "adap_lpn", 6)
+    model.compile()
+    before = [v.numpy() for v in (*model.variables, *model.optimizer.variables)]
+    batch = {**as_batch(data, np.arange(N)), "image": tf.constant(data.image, tf.float32)}
+    adversarial = model._attacked(model.method.attack, batch, adap_tf.model.Replicas())
+    assert np.abs(adversarial - batch["image"]).max() > 0.03
+    for old, variable in zip(before, (*model.variables, *model.optimizer.variables), strict=True):
+        np.testing.assert_array_equal(old, variable)
+
+
+def test_attack_noise_follows_seed_and_step(data):
+    weight = np.ones((D, 1))
+    drawn = []
+    for seed, step in ((0, 0), (0, 0), (0, 1), (1, 0)):
+        model = AdversarialModel(linear(weight), "adap_ln", 6, seed=seed, attack=PGD(eps=1.0, step_size=1e-9, steps=1))
+        model.compile()
+        model.optimizer.iterations.assign(step)
+        drawn.append(
+            model._attacked(model.method.attack, as_batch(data, np.arange(N)), adap_tf.model.Replicas()).numpy()
+        )
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert np.abs(drawn[0] - drawn[2]).max() > 1e-4
+    assert np.abs(drawn[0] - drawn[3]).max() > 1e-4
+
+
+def test_regularisation_losses_of_the_network_are_added(data):
+    network = keras.Sequential(
+        [keras.Input((D,), dtype="float64"), keras.layers.Dense(1, dtype="float64", kernel_regularizer="l2")]
+    )
+    network.set_weights([np.ones((D, 1)), np.zeros(1)])
+    plain = linear(np.ones((D, 1)))
+    plain.set_weights([np.ones((D, 1)), np.zeros(1)])
+    moved = []
+    for each in (network, plain):
+        model = AdversarialModel(each, "ce")
+        model.compile(keras.optimizers.SGD(1.0))
+        model.train_step(as_batch(data, np.arange(N)))
+        moved.append(each.get_weights()[0])
+    np.testing.assert_allclose(moved[0], moved[1] - 2 * 0.01, atol=1e-7)
+
+
+def float32_data(rng):
+    image = rng.uniform(0, 1, (64, 8, 8, 1)).astype("float32")
+    label = (np.arange(64) % 4 == 0).astype("float32")
+    image[label == 1] = np.clip(image[label == 1] + 0.3, 0, 1)
+    return image, label
+
+
+def test_fit_evaluate_predict(rng):
+    image, label = float32_data(rng)
+    model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), "adap_lpn", 16, attack=ATTACK, threat=ATTACK)
+    model.compile(keras.optimizers.Adam(1e-2))
+    train = batches(image, label, batch_size=16, seed=1)
+    history = model.fit(train, epochs=6, validation_data=(image, label), verbose=0, shuffle=False).history
+    assert set(history) == {"loss", "P", "R", "L", "val_ap", "val_robust_ap"}
+    assert history["P"][-1] < history["P"][0]
+    assert int(model.optimizer.iterations) == 24
+    found = model.evaluate(image, label, return_dict=True)
+    assert found == {"ap": history["val_ap"][-1], "robust_ap": history["val_robust_ap"][-1]}
+    expected = adap_tf.average_precision(model.predict(image, verbose=0), label)[0]
+    np.testing.assert_allclose(found["ap"], expected, rtol=1e-6)
+    assert found["robust_ap"] <= found["ap"]
+    dataset = tf.data.Dataset.from_tensor_slices((image, label)).batch(10)
+    np.testing.assert_allclose(model.evaluate(dataset), list(found.values()), rtol=1e-6)
+
+
+def test_fit_on_a_data_set_of_ones_own(rng):
+    image, label = float32_data(rng)
+    model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), "adap_ln", 16)
+    model.compile()
+    dataset = with_rows(tf.data.Dataset.from_tensor_slices((image, label))).shuffle(64).batch(32, drop_remainder=True)
+    model.fit(dataset, verbose=0, shuffle=False)
+    np.testing.assert_allclose(model.estimators["P_clean"].visited(), 1.0)
+
+
+def test_a_method_without_rows_takes_plain_pairs_and_the_others_say_what_to_do(rng):
+    image, label = float32_data(rng)
+    plain = tf.data.Dataset.from_tensor_slices((image, label)).batch(16, drop_remainder=True)
+    model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), "ce")
+    model.compile()
+    model.fit(plain, verbose=0, shuffle=False)
+    model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), "adap_ln", 16)
+    model.compile()
+    with pytest.raises(ValueError, match="with_rows"):
+        model.fit(plain, verbose=0, shuffle=False)
+
+
+def test_estimators_are_in_checkpoints_and_weights(rng, tmp_path):
+    image, label = float32_data(rng)
+
+    def fresh():
+        model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), "adap_lpn", 16)
+        model.compile()
+        return model
+
+    model = fresh()
+    model.fit(batches(image, label, 16), verbose=0, shuffle=False)
+    table, state = (
+        model.estimators["P_clean"].u.numpy(),
+        model.estimators["R_clean_adversarial"].state.numpy(),
+    )
+    assert table[:-1].min() > 0
+    assert not table[-1].any()
+    assert np.isfinite(state).all()
+    model.save_weights(tmp_path / "all.weights.h5")
+    saved = tf.train.Checkpoint(model=model).save(str(tmp_path / "checkpoint"))
+    for restore in (
+        lambda other: other.load_weights(tmp_path / "all.weights.h5"),
+        lambda other: tf.train.Checkpoint(model=other).restore(saved).expect_partial(),
+    ):
+        other = fresh()
+        restore(other)
+        np.testing.assert_array_equal(other.estimators["P_clean"].u, table)
+        np.testing.assert_array_equal(other.estimators["R_clean_adversarial"].state, state)
+
+
+def test_the_second_step_does_not_retrace(rng):
+    image, label = float32_data(rng)
+    model = AdversarialModel(adap_tf.BACKBONES["small_cnn"]((8, 8, 1)), "adap_lpn", 16)
+    model.compile()
+    step = tf.function(model.train_step)
+    for batch in batches(image, label, 16).take(3):
+        step(batch)
+    assert step.experimental_get_tracing_count() == 1
+
+
+def test_low_precision_networks_have_wide_scores(rng):
+    image, label = float32_data(rng)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    network = adap_tf.BACKBONES["small_cnn"]((8, 8, 1))
+    keras.config.set_dtype_policy("float32")
+    assert network.layers[2].compute_dtype == "bfloat16"
+    assert network(image).dtype == tf.float32
+    model = AdversarialModel(network, "adap_lpn", 16)
+    model.compile()
+    before = [w.numpy() for w in network.trainable_variables]
+    history = model.fit(batches(image, label, 16), verbose=0, shuffle=False).history
+    assert all(np.isfinite(values).all() for values in history.values())
+    assert all(
+        (old != new.numpy()).any() for old, new in zip(before[:-1], network.trainable_variables[:-1], strict=True)
+    )
+
+
+def test_bad_models_are_refused():
+    network = adap_tf.BACKBONES["mlp"]((4,))
+    with pytest.raises(ValueError, match="give positives="):
+        AdversarialModel(network, "adap_ln")
+    with pytest.raises(ValueError, match="has no weights yet"):
+        AdversarialModel(keras.Sequential([keras.layers.Dense(1)]), "ce")
+    with pytest.raises(ValueError, match="unknown method"):
+        AdversarialModel(network, "adap", 3)

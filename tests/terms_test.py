@@ -1,0 +1,151 @@
+"""Values, gradients and estimator sequences of the terms against the reference."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import reference
+from adap_tf.losses import SCORES
+from adap_tf.terms import AveragePrecision, CrossEntropy, Listwise, PointwiseDivergence, Scored
+
+TASKS, EXAMPLES, BATCH = 4, 40, 14
+
+
+def scored(h, h_adv, label, row):
+    scores = {"clean": tf.constant(h, tf.float64), "adversarial": tf.constant(h_adv, tf.float64)}
+    return Scored.of(scores, tf.constant(label, tf.float64), tf.constant(row, tf.int64))
+
+
+def batches(rng, count, size=1.0):
+    """Batches of several tasks: unknown labels, a task without anchors, one without any known label."""
+    label = (rng.uniform(size=(EXAMPLES, TASKS)) < 0.4).astype(float)
+    label[rng.uniform(size=label.shape) < 0.2] = np.nan
+    label[:, 2] = np.where(np.isnan(label[:, 2]), np.nan, 0.0)
+    label[:, 3] = np.nan
+    row = np.where(label == 1, np.cumsum(label == 1, axis=0) - 1, -1)
+    positives = (label == 1).sum(axis=0).tolist()
+    drawn = []
+    for _ in range(count):
+        places = rng.choice(EXAMPLES, BATCH)  # with repeats
+        h = size * rng.normal(size=(BATCH, TASKS))
+        drawn.append((h, h + 0.3 * size * rng.normal(size=h.shape), label[places], row[places]))
+    return positives, drawn
+
+
+def close(found, wanted):
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_average_precision_by_hand():
+    # One positive (score 0.5) and one negative (score 0.2), m = 0.6: pair losses 0.36 with itself, 0.09.
+    term = AveragePrecision(gamma1=1.0, ap_score="identity")
+    value, gradient = term(
+        scored([[0.5], [0.2]], [[0], [0]], [[1], [0]], [[0], [-1]]), term.estimator([1], 2, "float64")
+    )
+    close(value, -0.36 / 0.45)  # u1 = 0.18, u2 = 0.225
+    # of -ℓ++ / (ℓ++ + ℓ+-): by ℓ+- it is 0.36 / 0.45², times the slope 2·0.3 of ℓ+-
+    slope = 0.36 / 0.45**2 * 0.6
+    close(gradient["clean"], [[-slope], [slope]])
+
+
+@pytest.mark.parametrize("size", [1.0, 1e4])
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("view", ["clean", "adversarial"])
+def test_average_precision_matches_the_reference_over_steps(rng, score, view, size):
+    positives, drawn = batches(rng, 5, size)
+    term = AveragePrecision(view, gamma1=0.3, margin=0.7, ap_score=score)
+    estimator, table = (
+        term.estimator(positives, EXAMPLES, "float64"),
+        reference.RowTable(positives, 0.7, EXAMPLES, 0.3),
+    )
+    for h, h_adv, label, row in drawn:
+        value, gradient = term(scored(h, h_adv, label, row), estimator)
+        wanted, wanted_gradient = reference.ap_term(h if view == "clean" else h_adv, label, row, table, 0.7, score)
+        close(value, wanted)
+        close(gradient[view], wanted_gradient)
+        assert np.isfinite(gradient[view]).all()
+
+
+@pytest.mark.parametrize("size", [1.0, 1e4])
+@pytest.mark.parametrize("score", SCORES)
+def test_listwise_matches_the_reference_over_steps(rng, score, size):
+    positives, drawn = batches(rng, 5, size)
+    term = Listwise(gamma2=0.3, list_score=score, temperature=0.5)
+    estimator, state = term.estimator(positives, EXAMPLES, "float64"), reference.ListwiseState(TASKS, 0.3)
+    for h, h_adv, label, row in drawn:
+        value, gradient = term(scored(h, h_adv, label, row), estimator)
+        wanted = reference.listwise_term(h, h_adv, label, state, score, 0.5)
+        close(value, wanted[0])
+        close(gradient["clean"], wanted[1])
+        close(gradient["adversarial"], wanted[2])
+
+
+def test_listwise_by_hand():
+    # two examples, clean scores equal, one moved by log 3: p = (1/2, 1/2), q = (1/4, 3/4)
+    term = Listwise(gamma2=1.0, list_score="identity")
+    batch = scored([[0.0], [0.0]], [[0.0], [np.log(3)]], [[1], [0]], [[0], [-1]])
+    value, gradient = term(batch, term.estimator([1], 2, "float64"))
+    close(value, 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75))
+    close(gradient["adversarial"], [[-0.25], [0.25]])
+
+
+def test_listwise_value_is_a_divergence_in_float32(rng):
+    term = Listwise(gamma2=0.1, list_score="identity")
+    estimator = term.estimator([1], None, "float32")
+    for size in (1e-3, 1.0, 30.0, 1e4, 1e-3):
+        h = (size * rng.normal(size=(64, 1))).astype("float32")
+        h_adv = h + (0.1 * size * rng.normal(size=h.shape)).astype("float32")
+        label, row = tf.zeros([64, 1]), tf.fill([64, 1], tf.constant(-1, tf.int64))
+        value, _ = term(Scored.of({"clean": tf.constant(h), "adversarial": tf.constant(h_adv)}, label, row), estimator)
+        log_u2, log_u3, _ = estimator.state.numpy()[:, 0]
+        assert value >= -1e-6 * max(1, abs(log_u2), abs(log_u3))
+
+
+@pytest.mark.parametrize("size", [1.0, 1e4])
+def test_pointwise_terms_match_the_reference(rng, size):
+    _, drawn = batches(rng, 1, size)
+    h, h_adv, label, row = drawn[0]
+    value, gradient = PointwiseDivergence()(scored(h, h_adv, label, row))
+    wanted = reference.pointwise_term(h, h_adv, label, "kl")
+    for found, expected in zip((value, gradient["clean"], gradient["adversarial"]), wanted, strict=True):
+        close(found, expected)
+    for view, logits in (("clean", h), ("adversarial", h_adv)):
+        value, gradient = CrossEntropy(view)(scored(h, h_adv, label, row))
+        wanted_value, wanted_gradient = reference.cross_entropy_term(logits, label)
+        close(value, wanted_value)
+        close(gradient[view], wanted_gradient)
+
+
+def test_a_batch_without_positives_or_known_labels_adds_nothing():
+    label = np.full((3, 1), np.nan)
+    batch = scored(np.ones((3, 1)), np.ones((3, 1)), label, np.full((3, 1), -1))
+    for term in (AveragePrecision(), Listwise(), PointwiseDivergence(), CrossEntropy()):
+        value, gradient = term(batch, term.estimator([1], 3, "float64"))
+        close(value, 0)
+        for slope in gradient.values():
+            close(slope, 0)
+
+
+def test_ascent_of_one_task_is_the_logit_and_of_several_the_sum_of_cross_entropies():
+    h = np.array([[2.0], [-1e4], [3.0]])
+    values, slopes = CrossEntropy("adversarial").ascent(scored(h, h, [[1], [0], [np.nan]], -np.ones((3, 1))))
+    close(values, [-2.0, -1e4, 0.0])
+    close(slopes, [[-1.0], [1.0], [0.0]])
+    values, slopes = CrossEntropy("adversarial").ascent(scored([[0.0, 0.0]], [[0.0, 0.0]], [[1, np.nan]], [[0, -1]]))
+    close(values, [np.log(2)])
+    close(slopes, [[-0.5, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: AveragePrecision(gamma1=0), "gamma1 must be in"),
+        (lambda: AveragePrecision(margin=-1), "margin must be a positive"),
+        (lambda: AveragePrecision(ap_score="relu"), "ap_score must be one of identity, sigmoid, tanh"),
+        (lambda: Listwise(gamma2=1.5), "gamma2 must be in"),
+        (lambda: Listwise(temperature=float("nan")), "temperature must be a positive"),
+    ],
+)
+def test_bad_hyperparameters_are_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()

@@ -1,0 +1,1 @@
+"""The application: commands that train, evaluate and report."""

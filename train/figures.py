@@ -1,0 +1,98 @@
+"""Figures of a run and of the baseline beside it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # no screen is needed
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from sklearn.metrics import precision_recall_curve
+
+from adap_tf.metrics import mean_average_precision
+
+STYLES = {"clean": "-", "pgd": "--"}
+Scores = Mapping[str, np.ndarray]
+
+
+def precision_recall(runs: Mapping[str, Scores], path: Path) -> None:
+    """Precision against recall on test data, clean and attacked.
+
+    Args:
+        runs: for each method, `label` and the scores under each threat, `[n, 1]`.
+        path: PNG file to write.
+    """
+    figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+    for number, (method, scores) in enumerate(runs.items()):
+        for threat, style in STYLES.items():
+            precision, recall, _ = precision_recall_curve(scores["label"].ravel(), scores[threat].ravel())
+            ap = mean_average_precision(scores[threat], scores["label"])
+            axes.plot(recall, precision, style, color=f"C{number}", label=f"{method}, {threat}: AP {ap:.3f}")
+    prevalence = float(np.mean(next(iter(runs.values()))["label"]))
+    axes.axhline(prevalence, color="grey", linewidth=0.8, label=f"chance: {prevalence:.3f}")
+    axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02), title="Test data")
+    figure.legend(fontsize="small", loc="outside right upper")
+    _save(figure, path)
+
+
+def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
+    """Validation AP, clean and attacked, and the training objective, by epoch."""
+    figure, (ap_axes, loss_axes) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for number, (method, rows) in enumerate(histories.items()):
+        epochs = [row["epoch"] for row in rows]
+        for name, style in (("clean_ap", "-"), ("robust_ap", "--")):
+            label = f"{method}, {name.removesuffix('_ap')}"
+            ap_axes.plot(epochs, [row[name] for row in rows], style, color=f"C{number}", label=label)
+        loss_axes.plot(epochs, [row["loss"] for row in rows], color=f"C{number}", label=method)
+    ap_axes.set(xlabel="epoch", ylabel="validation AP", ylim=(0, 1.02))
+    loss_axes.set(xlabel="epoch", ylabel="training objective (each its own)")
+    ap_axes.legend(fontsize="small")
+    loss_axes.legend(fontsize="small")
+    _save(figure, path)
+
+
+def perturbations(
+    clean: np.ndarray,
+    adversarial: np.ndarray,
+    scores: np.ndarray,
+    scores_adv: np.ndarray,
+    eps: float,
+    path: Path,
+) -> None:
+    """A column an example: the image, the perturbation (grey is 0, black and white are ∓ε), the perturbed image.
+
+    Args:
+        clean: images `[k, ...]` in [0, 1].
+        adversarial: the same, perturbed.
+        scores: their logits, `[k]`.
+        scores_adv: logits of the perturbed ones, `[k]`.
+        eps: radius of the ball.
+        path: PNG file to write.
+    """
+    figure, grid = plt.subplots(3, len(clean), figsize=(1.1 * len(clean), 3.8), layout="constrained", squeeze=False)
+    rows = (clean, 0.5 + (adversarial - clean) / (2 * eps), adversarial)
+    for name, row, axes in zip(("clean", "perturbation", "attacked"), rows, grid, strict=True):
+        axes[0].set_ylabel(name)
+        for image, cell in zip(row, axes, strict=True):
+            _show(cell, image)
+    for cell, score in zip(grid[0], scores, strict=True):
+        cell.set_title(f"{score:+.1f}", fontsize="small")
+    for cell, score in zip(grid[2], scores_adv, strict=True):
+        cell.set_title(f"{score:+.1f}", fontsize="small")
+    figure.suptitle("Scores above the images; positives first", fontsize="small")
+    _save(figure, path)
+
+
+def _show(cell: Axes, image: np.ndarray) -> None:
+    """An image of one or three channels, without ticks; anything else as a row of numbers."""
+    cell.set(xticks=[], yticks=[])
+    shown = image if image.ndim == 3 and image.shape[-1] in (1, 3) else image.reshape(1, -1, 1)
+    cell.imshow(np.clip(shown, 0, 1), cmap="gray", vmin=0, vmax=1)
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+    plt.close(figure)

@@ -1,0 +1,140 @@
+"""Trains, evaluates, exports and draws: `python train/main.py --help`."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if not __package__:  # run as a file: its folder is on the path, and the project's has to be
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from adap_tf import Evaluator, export_saved_model
+from adap_tf.evaluation import summary
+from train import figures, loop
+from train.config import Config, UsageError, parse
+from train.run_folder import RunFolder, write_json
+from train.sources import Splits, load_splits
+
+PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scikit-learn")
+SHOWN = 5  # images of each class in the figure of perturbations
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; the exit status."""
+    try:
+        command = parse(arguments)
+        runs = [(command.config, RunFolder(Path(command.out or Path("runs") / command.config.name)))]
+        if command.baseline:
+            beside = replace(command.config, method=command.baseline)
+            out = f"{command.out.rstrip('/')}-{beside.method}" if command.out else Path("runs") / beside.name
+            runs.append((beside, RunFolder(Path(out))))
+        for config, folder in runs:
+            folder.check(config)
+        results = [run(config, folder) for config, folder in runs]
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    draw(runs)
+    report(results, runs[0][1])
+    return 0
+
+
+def run(config: Config, folder: RunFolder) -> dict[str, Any]:
+    """Trains, selects, evaluates on test data and exports; or reads the results of a run that is finished.
+
+    Raises:
+        UsageError: the user's mistake, or numbers that are not finite.
+    """
+    if (finished := folder.finished()) is not None:
+        print(f"{config.name} is finished: {folder.path}")
+        return finished
+    tf.config.experimental.enable_op_determinism()
+    try:
+        splits = load_splits(config.data, config.positive, config.seed)
+    except ValueError as error:
+        raise UsageError(f"--positive: {error}") from None
+    started = time.perf_counter()
+    selected = loop.train(config, splits, folder)
+    trained = time.perf_counter()
+    network = keras.models.load_model(folder.best)
+    test = evaluate(config, network, splits, folder)
+    export_saved_model(network, folder.export)
+    timing = {
+        "train_seconds": trained - started,
+        "evaluate_and_export_seconds": time.perf_counter() - trained,
+    }
+    results = {
+        "method": config.method,
+        "data": config.data,
+        "positive": config.positive,
+        "seed": config.seed,
+        "selected": selected,
+        "test": test,
+        "splits": {
+            name: {"examples": len(part), "positives": sum(part.positives)} for name, part in splits._asdict().items()
+        },
+        "versions": {"python": platform.python_version(), **installed(PACKAGES)},
+        "timing": {name: round(seconds, 2) for name, seconds in timing.items()},
+    }
+    write_json(folder.results, results)
+    return results
+
+
+def evaluate(config: Config, network: keras.Model, splits: Splits, folder: RunFolder) -> dict[str, Any]:
+    """Test AP, clean and under attack; keeps the scores and draws a few perturbed images."""
+    evaluator = Evaluator(network, {"clean": None, "pgd": config.threat}, seed=config.seed)
+    image, label = splits.test.image, splits.test.label
+    scores = evaluator.scores(image, label)
+    folder.write_scores(label, scores)
+    positive = label[:, 0] == 1
+    shown = np.concatenate([np.flatnonzero(positive)[:SHOWN], np.flatnonzero(~positive)[:SHOWN]])
+    attacked = evaluator.attacked("pgd", image, label, shown)
+    path = folder.figures / "perturbations.png"
+    figures.perturbations(image[shown], attacked, scores["clean"][shown, 0], scores["pgd"][shown, 0], config.eps, path)
+    return summary(scores, label)
+
+
+def draw(runs: Sequence[tuple[Config, RunFolder]]) -> None:
+    """The figures that put the runs beside each other, in the first one's folder."""
+    target = runs[0][1].figures
+    figures.precision_recall({config.method: folder.read_scores() for config, folder in runs}, target / "pr_curves.png")
+    figures.training_curves({config.method: folder.history() for config, folder in runs}, target / "training.png")
+
+
+def report(results: Sequence[dict[str, Any]], folder: RunFolder) -> None:
+    """The table of test AP, and where everything lies."""
+    counts = results[0]["test"]["clean"]
+    print(f"\nTest AP, {counts['positives']} positives among {counts['examples']} examples")
+    print(f"{'method':<12}{'clean':>8}{'PGD':>8}{'epoch':>8}")
+    for result in results:
+        clean, attacked = (result["test"][threat]["ap"] for threat in ("clean", "pgd"))
+        print(f"{result['method']:<12}{clean:>8.4f}{attacked:>8.4f}{result['selected']['epoch']:>8.0f}")
+    print(f"(constant scores give {counts['positives'] / counts['examples']:.4f})\n")
+    for what, path in (
+        ("results", folder.results),
+        ("figures", folder.figures),
+        ("SavedModel", folder.export),
+        ("TensorBoard", f"tensorboard --logdir {folder.path.parent}"),
+    ):
+        print(f"{what:<12}{path}")
+
+
+def installed(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of those packages that are there."""
+    found = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
+    return {name: found[name] for name in packages if name in found}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""A run on disk: `config.json`, `metrics.csv`, `checkpoints/`, `best/`, `results.json` and what is drawn from them."""
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train.config import Config, UsageError, flag
+
+Row = dict[str, float]
+
+
+class RunFolder:
+    """The files of one run. Everything is written whole or not at all.
+
+    Args:
+        path: the folder; need not exist.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path.resolve()
+        self.config = self.path / "config.json"
+        self.metrics = self.path / "metrics.csv"
+        self.checkpoints = self.path / "checkpoints"
+        self.best = self.path / "best" / "network.keras"
+        self.tensorboard = self.path / "tensorboard"
+        self.figures = self.path / "figures"
+        self.scores = self.path / "scores.npz"
+        self.results = self.path / "results.json"
+        self.export = self.path / "export"
+
+    def check(self, config: Config) -> None:
+        """Makes sure that a run can go here: the folder is new or empty, or holds this very run.
+
+        Raises:
+            UsageError: it holds another run or something else.
+        """
+        if self.config.exists():
+            name = config.differing(json.loads(self.config.read_text()))
+            if name:
+                raise UsageError(
+                    f"{flag(name)}: {self.path} holds a run with another value; "
+                    "give that value, another --out, or remove the folder"
+                )
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UsageError(f"--out: {self.path} exists and is not a run folder; give a new or an empty one")
+
+    def open(self, config: Config) -> None:
+        """Makes the folder and writes the config, unless that is done.
+
+        Raises:
+            UsageError: as `check`, or the folder cannot be written.
+        """
+        self.check(config)
+        try:
+            for folder in (self.best.parent, self.figures):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not self.config.exists():
+                write_json(self.config, config.resolved())
+        except OSError as error:
+            raise UsageError(f"--out: cannot write {self.path}: {error.strerror or error}") from None
+
+    def finished(self) -> dict[str, Any] | None:
+        """The results, if the run is at its end."""
+        return json.loads(self.results.read_text()) if self.results.exists() else None
+
+    def history(self) -> list[Row]:
+        """The rows of `metrics.csv`, one an epoch; empty before the first."""
+        if not self.metrics.exists():
+            return []
+        with self.metrics.open(newline="") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+    def write_history(self, rows: Sequence[Row]) -> None:
+        """Replaces `metrics.csv`."""
+        lines = [",".join(rows[0]), *(",".join(f"{value:.9g}" for value in row.values()) for row in rows)]
+        write_text(self.metrics, "\n".join(lines) + "\n")
+
+    def write_scores(self, label: np.ndarray, scores: dict[str, np.ndarray]) -> None:
+        """Keeps the test scores, for figures and further analysis."""
+        with replacing(self.scores) as part, part.open("wb") as file:
+            np.savez(file, allow_pickle=False, label=label, **scores)
+
+    def read_scores(self) -> dict[str, np.ndarray]:
+        """The test labels and the scores under each threat."""
+        with np.load(self.scores) as stored:
+            return dict(stored)
+
+
+class replacing:
+    """Context that gives a path to write and moves it onto `path` at the end, so that no reader sees half a file."""
+
+    def __init__(self, path: Path):
+        self.path, self.part = path, path.with_name(f".part-{path.name}")
+
+    def __enter__(self) -> Path:
+        return self.part
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            os.replace(self.part, self.path)
+        else:
+            self.part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(text)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON for people and programs, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
