@@ -23,9 +23,9 @@ class Examples:
 
     def __post_init__(self) -> None:
         image, label = np.asarray(self.image), np.asarray(self.label, np.float32)
-        label = label.reshape(len(label), -1)
         if len(image) != len(label) or not len(image):
             raise ValueError(f"{len(image)} images and {len(label)} labels: their numbers must be equal and above 0")
+        label = label.reshape(len(label), -1)
         if (label == -1).any():
             raise ValueError("labels hold -1: write 0 for a negative and NaN for an unknown label")
         if not (np.isnan(label) | (label == 0) | (label == 1)).all():

@@ -1,0 +1,168 @@
+"""Rows, splits, the sampler's promises, and batches as functions of the step."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from adap_tf.data import Examples, Sampler, batches, digits, splits, training_batches, with_rows
+
+
+def labels(positives, negatives):
+    return np.repeat([1.0, 0.0], [positives, negatives])
+
+
+def drawn(sampler, steps):
+    return [sampler.indices(step).numpy() for step in range(steps)]
+
+
+def test_rows_are_places_among_the_positives():
+    examples = Examples(np.zeros((4, 2)), np.array([[1, 0], [0, 1], [1, np.nan], [1, 1]]))
+    np.testing.assert_array_equal(examples.rows, [[0, -1], [-1, 0], [1, -1], [2, 1]])
+    assert examples.positives == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("image", "label", "words"),
+    [
+        (np.zeros((2, 1)), [1, -1], "write 0 for a negative"),
+        (np.zeros((2, 1)), [1, 3], "must be 0, 1 or NaN"),
+        (np.zeros((2, 1)), [1], "2 images and 1 labels"),
+        (np.zeros((0, 1)), [], "above 0"),
+        (np.full((2, 1), 1.5), [1, 0], r"floats in \[0, 1\]"),
+        (np.full((2, 1), np.nan), [1, 0], r"floats in \[0, 1\]"),
+    ],
+)
+def test_bad_examples_are_refused(image, label, words):
+    with pytest.raises(ValueError, match=words):
+        Examples(image, np.array(label))
+
+
+def test_positives_cycle_through_permutations():
+    sampler = Sampler(labels(10, 40), batch_size=8, positives_per_batch=4, seed=3)
+    cycles = np.array([[i for i in batch if i < 10] for batch in drawn(sampler, 6)]).reshape(2, 12)  # ⌈10/4⌉ = 3 steps
+    for cycle in cycles:
+        assert set(cycle[:10]) == set(range(10))  # all in a cycle
+        np.testing.assert_array_equal(cycle[10:], cycle[:2])  # the last batch goes round: (tA + i) mod n+
+    assert list(cycles[0]) != list(cycles[1])
+    for batch in drawn(sampler, 40):
+        assert len(set(batch)) == 8
+
+
+def test_negatives_cycle_too():
+    sampler = Sampler(labels(3, 12), batch_size=6, positives_per_batch=2)
+    assert {i for batch in drawn(sampler, 3) for i in batch if i >= 3} == set(range(3, 15))
+
+
+def test_plain_shuffle_covers_all_in_a_cycle():
+    sampler = Sampler(labels(3, 9), batch_size=4)
+    first, second = np.concatenate(drawn(sampler, 3)), np.concatenate(drawn(sampler, 6)[3:])
+    assert set(first) == set(second) == set(range(12))
+    assert list(first) != list(second)
+
+
+def test_a_step_is_a_pure_function_of_seed_and_step():
+    def fresh(seed):
+        return Sampler(labels(10, 40), 8, 4, seed)
+
+    compiled = tf.function(fresh(5).indices)
+    wanted = drawn(fresh(5), 9)
+    for step in (8, 0, 3):
+        np.testing.assert_array_equal(fresh(5).indices(step), wanted[step])
+        np.testing.assert_array_equal(compiled(tf.constant(step, tf.int64)), wanted[step])
+    assert any((a != b).any() for a, b in zip(wanted, drawn(fresh(6), 9), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "asked", "held"), [(3, 40, 6, 3), (40, 3, 2, 5), (1, 7, 8, 1), (5, 5, 4, 4)]
+)
+def test_a_batch_holds_what_there_is(positives, negatives, asked, held):
+    sampler = Sampler(labels(positives, negatives), 8, asked)
+    assert sampler.positives_per_batch == held
+    for batch in drawn(sampler, 5):
+        assert (batch < positives).sum() == held
+        assert len(set(batch)) == 8
+
+
+def test_every_part_of_a_batch_holds_its_share():
+    for batch in drawn(Sampler(labels(20, 60), 16, 4), 5):
+        assert [(part < 20).sum() for part in np.split(batch, 4)] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("label", "batch", "asked", "words"),
+    [
+        (labels(2, 2), 5, None, "batch_size must be from 1 to the number of examples, 4, not 5"),
+        (labels(2, 2), 0, None, "batch_size"),
+        (labels(0, 4), 2, 1, "no positive"),
+        (labels(2, 2), 2, 3, "positives_per_batch must be from 1 to the batch size, 2, not 3"),
+        (labels(2, 2), 2, 0, "positives_per_batch"),
+    ],
+)
+def test_bad_samplers_are_refused(label, batch, asked, words):
+    with pytest.raises(ValueError, match=words):
+        Sampler(label, batch, asked)
+
+
+def small():
+    image = np.arange(20, dtype="float32").reshape(20, 1) / 20
+    return Examples(image, np.arange(20) % 4 == 0)
+
+
+def test_batches_hold_image_label_and_row_of_the_same_example():
+    examples = small()
+    batch = next(iter(training_batches(examples, Sampler(examples.label, 6, 3))))
+    places = np.round(batch["image"].numpy()[:, 0] * 20).astype(int)
+    np.testing.assert_array_equal(batch["label"], examples.label[places])
+    np.testing.assert_array_equal(batch["row"], examples.rows[places])
+
+
+def test_batches_can_start_anywhere_and_be_cut_in_parts():
+    examples = small()
+    sampler = Sampler(examples.label, 6, 3)
+    whole = [batch["image"].numpy() for batch in training_batches(examples, sampler).take(5)]
+    later = next(iter(training_batches(examples, sampler, first_step=4)))
+    np.testing.assert_array_equal(later["image"], whole[4])
+    halves = [batch["image"].numpy() for batch in training_batches(examples, sampler, 2, parts=2).take(4)]
+    np.testing.assert_array_equal(np.concatenate(halves), np.concatenate(whole[2:4]))
+    with pytest.raises(ValueError, match="cannot be divided among 4 replicas"):
+        training_batches(examples, sampler, parts=4)
+
+
+def test_fit_batches_go_on_from_epoch_to_epoch():
+    examples = small()
+    dataset = batches(examples.image, examples.label, batch_size=6, seed=2)
+    assert int(dataset.cardinality()) == 3
+    epochs = [batch["image"].numpy() for _ in range(2) for batch in dataset]
+    wanted = training_batches(examples, Sampler(examples.label, 6, 3, 2)).take(6)
+    np.testing.assert_array_equal(epochs, [batch["image"].numpy() for batch in wanted])
+
+
+def test_uint8_images_become_unit_range():
+    dataset = batches(np.full((4, 2), 255, np.uint8), [1, 0, 0, 1], batch_size=2)
+    image = next(iter(dataset))["image"]
+    assert image.dtype == tf.float32
+    np.testing.assert_array_equal(image, np.ones((2, 2)))
+
+
+def test_with_rows_numbers_positives_in_order():
+    dataset = with_rows(tf.data.Dataset.from_tensor_slices((np.zeros((5, 1)), [0, 1, 1, 0, 1])))
+    assert [int(element["row"][0]) for element in dataset] == [-1, 0, 1, -1, 2]
+
+
+def test_stratified_keeps_every_class_share():
+    target = np.repeat([0, 1, 2], [50, 30, 20])
+    parts = splits.stratified(target, (0.6, 0.2, 0.2), seed=1)
+    assert [np.bincount(target[part]).tolist() for part in parts] == [[30, 18, 12], [10, 6, 4], [10, 6, 4]]
+    assert sorted(np.concatenate(parts)) == list(range(100))
+    other = splits.stratified(target, (0.6, 0.2, 0.2), seed=2)
+    assert parts[0].tolist() != other[0].tolist()
+
+
+def test_digits_are_a_tenth_each():
+    source = digits.load()
+    examples = source.one_vs_rest("8")
+    assert examples.image.shape == (1797, 8, 8, 1)
+    assert (examples.image.min(), examples.image.max()) == (0, 1)
+    assert examples.positives == (174,)
+    with pytest.raises(ValueError, match="unknown class 'cat'; classes: 0, 1"):
+        source.one_vs_rest("cat")
