@@ -3,7 +3,7 @@
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # with it, one run in ten or so differs in the last digits
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN is not bit-reproducible
 
 import keras
 import numpy as np
