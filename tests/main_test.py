@@ -151,6 +151,9 @@ def test_folders_that_will_not_do(capsys, tmp_path):
     (tmp_path / "full" / "thesis.tex").touch()
     assert "is not a run folder" in failed(capsys, "--out", str(tmp_path / "full"))
     assert "is not a run folder" in failed(capsys, "--out", str(tmp_path / "full" / "thesis.tex"))
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.json").write_text('{"lam": ')
+    assert "config.json is damaged" in failed(capsys, "--out", str(tmp_path / "damaged"))
     below = str(tmp_path / "full" / "thesis.tex" / "run")
     assert "--out: cannot write" in failed(capsys, "--out", below, "--baseline", "none")
 

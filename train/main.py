@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     draw(runs)
-    report(results, runs[0][1])
+    report(results, runs[0][1], f"PGD-{command.config.eval_steps}")
     return 0
 
 
@@ -80,7 +80,7 @@ def run(config: Config, folder: RunFolder) -> dict[str, Any]:
         "data": config.data,
         "positive": config.positive,
         "seed": config.seed,
-        "selected": selected,
+        "selected": {**selected, "epoch": int(selected["epoch"])},
         "test": test,
         "splits": {
             name: {"examples": len(part), "positives": sum(part.positives)} for name, part in splits._asdict().items()
@@ -113,14 +113,14 @@ def draw(runs: Sequence[tuple[Config, RunFolder]]) -> None:
     figures.training_curves({config.method: folder.history() for config, folder in runs}, target / "training.png")
 
 
-def report(results: Sequence[dict[str, Any]], folder: RunFolder) -> None:
+def report(results: Sequence[dict[str, Any]], folder: RunFolder, threat: str) -> None:
     """The table of test AP, and where everything lies."""
     counts = results[0]["test"]["clean"]
     print(f"\nTest AP, {counts['positives']} positives among {counts['examples']} examples")
-    print(f"{'method':<12}{'clean':>8}{'PGD':>8}{'epoch':>8}")
+    print(f"{'method':<12}{'clean':>8}{threat:>8}{'epoch':>8}")
     for result in results:
-        clean, attacked = (result["test"][threat]["ap"] for threat in ("clean", "pgd"))
-        print(f"{result['method']:<12}{clean:>8.4f}{attacked:>8.4f}{result['selected']['epoch']:>8.0f}")
+        clean, attacked = (result["test"][name]["ap"] for name in ("clean", "pgd"))
+        print(f"{result['method']:<12}{clean:>8.4f}{attacked:>8.4f}{result['selected']['epoch']:>8}")
     print(f"(constant scores give {counts['positives'] / counts['examples']:.4f})\n")
     for what, path in (
         ("results", folder.results),
@@ -133,7 +133,7 @@ def report(results: Sequence[dict[str, Any]], folder: RunFolder) -> None:
 
 def installed(packages: Sequence[str]) -> dict[str, str]:
     """Versions of those packages that are there."""
-    found = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
+    found = {dist.name.replace("_", "-"): dist.version for dist in importlib.metadata.distributions()}
     return {name: found[name] for name in packages if name in found}
 
 

@@ -40,7 +40,10 @@ class RunFolder:
             UsageError: it holds another run or something else.
         """
         if self.config.exists():
-            name = config.differing(json.loads(self.config.read_text()))
+            try:
+                name = config.differing(json.loads(self.config.read_text()))
+            except json.JSONDecodeError:
+                raise UsageError(f"--out: {self.config} is damaged; remove the folder or give another --out") from None
             if name:
                 raise UsageError(
                     f"{flag(name)}: {self.path} holds a run with another value; "
