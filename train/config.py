@@ -214,18 +214,12 @@ def _parser() -> argparse.ArgumentParser:
         check = spec.metadata["check"]
         accepted = f"; {check.words}" if check else ""
         default = getattr(DIGITS, spec.name)
+        preset = "" if default is None else f" (digits: {default})"
         parser.add_argument(
             flag(spec.name),
             type=spec.metadata["kind"],
             default=argparse.SUPPRESS,
             metavar=spec.metadata["kind"].__name__.upper().replace("STR", "NAME"),
-            help=f"{spec.metadata['help']}{accepted}"
-            + (
-                ""
-                if default is None
-                else f" (digits: {default:g})"
-                if isinstance(default, float)
-                else f" (digits: {default})"
-            ),
+            help=f"{spec.metadata['help']}{accepted}{preset}",
         )
     return parser

@@ -146,7 +146,7 @@ def train(config: Config, splits: Splits, folder: RunFolder) -> Row:
             monitor.epoch(row, epoch * sampler.steps_per_epoch, config.epochs)
             if all(row[selected_by] > earlier[selected_by] for earlier in history):
                 with replacing(folder.best) as part:
-                    model.network.save(part.with_suffix(".keras"))
+                    model.network.save(part)
             history.append(row)
             folder.write_history(history)
             manager.save(checkpoint_number=epoch * sampler.steps_per_epoch)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN is not bit-reproducible; docs/fidelity.md has the figures
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # no gain on small networks, and many warnings
 if not __package__:  # run as a file: its folder is on the path, and the project's has to be
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 

@@ -79,8 +79,11 @@ class RunFolder:
             return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
     def write_history(self, rows: Sequence[Row]) -> None:
-        """Replaces `metrics.csv`."""
-        lines = [",".join(rows[0]), *(",".join(f"{value:.9g}" for value in row.values()) for row in rows)]
+        """Replaces `metrics.csv`; every digit is kept, since a run that goes on selects by these numbers."""
+        lines = [
+            ",".join(rows[0]),
+            *(",".join(repr(value).removesuffix(".0") for value in row.values()) for row in rows),
+        ]
         write_text(self.metrics, "\n".join(lines) + "\n")
 
     def write_scores(self, label: np.ndarray, scores: dict[str, np.ndarray]) -> None:
