@@ -1,11 +1,25 @@
-"""PGD against its closed form on a linear scorer, and noise that does not depend on who draws it."""
+"""The geometry of the ball, PGD against its closed form on a linear scorer, and noise that is keyed by place."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import reference
+from adap_tf import geometry
 from adap_tf.attacks import PGD, ascending, keyed_noise
+
+
+def test_projection_is_the_nearest_point_of_ball_and_box():
+    clean = tf.constant([[0.5, 0.5, 0.05, 0.95, 0.5]])
+    moved = tf.constant([[0.9, 0.1, -0.4, 1.4, 0.45]])
+    found = geometry.linf_project(moved, clean, 0.1)
+    np.testing.assert_allclose(found, [[0.6, 0.4, 0.0, 1.0, 0.45]], rtol=1e-6)
+    np.testing.assert_array_equal(geometry.linf_project(moved, clean, 0.0), clean)
+
+
+def test_a_step_has_one_length_whatever_the_slope():
+    found = geometry.linf_step(tf.constant([-1e30, -1e-30, 0.0, 5.0]), 0.25)
+    np.testing.assert_array_equal(found, [-0.25, -0.25, 0.0, 0.25])
 
 
 @pytest.fixture
@@ -47,6 +61,30 @@ def test_pgd_ends_in_the_closed_form(linear):
     np.testing.assert_allclose(found, reference.pgd_linear_corner(*linear, 0.1), rtol=0, atol=1e-14)
 
 
+def test_the_start_is_as_drawn_and_the_end_inside(linear, rng):
+    image, _, _ = linear
+    noise, seen = rng.normal(size=image.shape), []
+
+    def watched(x):
+        seen.append(x.numpy())
+        return tf.zeros(len(x), x.dtype), tf.constant(rng.normal(size=image.shape))
+
+    end = PGD(eps=0.1, step_size=0.03, steps=3, start=1.0)(watched, tf.constant(image), tf.constant(noise)).numpy()
+    np.testing.assert_array_equal(seen[0], image + noise)  # far outside: projected after a step, not before
+    assert len(seen) == 3
+    for x in (*seen[1:], end):
+        assert np.abs(x - image).max() <= 0.1 + 1e-15
+        assert x.min() >= 0
+        assert x.max() <= 1
+
+
+def test_a_feature_without_slope_keeps_its_start(linear, rng):
+    image, _, _ = linear
+    noise = rng.normal(size=image.shape)
+    found = run(PGD(eps=0.1, step_size=0.03, steps=5, start=0.01), linear, noise)
+    np.testing.assert_allclose(found[1:, 3], np.clip(image + 0.01 * noise, 0, 1)[1:, 3], rtol=1e-12)
+
+
 def test_a_ball_of_radius_zero_is_the_image(linear, rng):
     np.testing.assert_array_equal(run(PGD(eps=0.0), linear, rng.normal(size=linear[0].shape)), linear[0])
 
@@ -57,6 +95,13 @@ def test_noise_of_a_part_is_the_part_of_the_noise(shape):
     part = keyed_noise(tf.constant([1, 2], tf.int64), tf.constant(3), tf.zeros((4, *shape[1:])))
     np.testing.assert_array_equal(part, whole[3:7])
     assert len(np.unique(whole)) == whole.size
+    graph = tf.function(lambda first: keyed_noise(tf.constant([1, 2], tf.int64), first, tf.zeros((4, *shape[1:]))))
+    np.testing.assert_array_equal(graph(tf.constant(3, tf.int64)), part)
+
+
+def test_noise_has_the_images_type():
+    assert keyed_noise(tf.constant([0, 0], tf.int64), 0, tf.zeros((2, 3), tf.float64)).dtype == tf.float64
+    assert keyed_noise(tf.constant([0, 0], tf.int64), 0, tf.zeros((0, 3))).shape == (0, 3)
 
 
 def test_noise_is_standard_normal_and_follows_its_key():
@@ -72,8 +117,20 @@ def test_noise_is_standard_normal_and_follows_its_key():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"eps": -1}, {"eps": float("nan")}, {"step_size": 0}, {"steps": 0}, {"steps": 1.5}, {"start": -0.1}]
+    "bad",
+    [
+        {"eps": -1},
+        {"eps": float("nan")},
+        {"eps": float("inf")},
+        {"step_size": 0},
+        {"step_size": float("nan")},
+        {"step_size": float("inf")},
+        {"steps": 0},
+        {"steps": 1.5},
+        {"start": -0.1},
+        {"start": float("nan")},
+    ],
 )
 def test_bad_attacks_are_refused(bad):
-    with pytest.raises(ValueError, match=next(iter(bad))):
+    with pytest.raises(ValueError, match=f"^{next(iter(bad))} must be"):
         PGD(**bad)

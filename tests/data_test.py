@@ -19,6 +19,7 @@ def test_rows_are_places_among_the_positives():
     examples = Examples(np.zeros((4, 2)), np.array([[1, 0], [0, 1], [1, np.nan], [1, 1]]))
     np.testing.assert_array_equal(examples.rows, [[0, -1], [-1, 0], [1, -1], [2, 1]])
     assert examples.positives == (3, 2)
+    np.testing.assert_array_equal(Examples(np.zeros((3, 2)), [True, False, True]).rows, [[0], [-1], [1]])
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,8 @@ def test_rows_are_places_among_the_positives():
         (np.zeros((0, 1)), [], "above 0"),
         (np.full((2, 1), 1.5), [1, 0], r"floats in \[0, 1\]"),
         (np.full((2, 1), np.nan), [1, 0], r"floats in \[0, 1\]"),
+        (np.full((2, 1), -0.1), [1, 0], r"floats in \[0, 1\]"),
+        (np.full((2, 1), 255), [1, 0], r"uint8 in 0…255"),
     ],
 )
 def test_bad_examples_are_refused(image, label, words):
@@ -60,6 +63,14 @@ def test_plain_shuffle_covers_all_in_a_cycle():
     assert list(first) != list(second)
 
 
+def test_the_last_batch_of_a_shuffle_goes_round():
+    sampler = Sampler(labels(3, 7), batch_size=4)  # 10 examples in ⌈10/4⌉ = 3 steps of a cycle
+    assert sampler.steps_per_epoch == 2
+    cycle = np.concatenate(drawn(sampler, 3))
+    assert set(cycle[:10]) == set(range(10))
+    np.testing.assert_array_equal(cycle[10:], cycle[:2])
+
+
 def test_a_step_is_a_pure_function_of_seed_and_step():
     def fresh(seed):
         return Sampler(labels(10, 40), 8, 4, seed)
@@ -86,6 +97,12 @@ def test_a_batch_holds_what_there_is(positives, negatives, asked, held):
 def test_every_part_of_a_batch_holds_its_share():
     for batch in drawn(Sampler(labels(20, 60), 16, 4), 5):
         assert [(part < 20).sum() for part in np.split(batch, 4)] == [1, 1, 1, 1]
+    for asked in range(1, 17):
+        positive = Sampler(labels(20, 60), 16, asked).indices(0).numpy() < 20
+        assert positive.sum() == asked
+        for parts in (2, 4, 8):
+            held = positive.reshape(parts, -1).sum(axis=1)
+            assert max(held) - min(held) <= 1
 
 
 @pytest.mark.parametrize(
@@ -114,6 +131,18 @@ def test_batches_hold_image_label_and_row_of_the_same_example():
     places = np.round(batch["image"].numpy()[:, 0] * 20).astype(int)
     np.testing.assert_array_equal(batch["label"], examples.label[places])
     np.testing.assert_array_equal(batch["row"], examples.rows[places])
+    assert (batch["image"].dtype, batch["label"].dtype, batch["row"].dtype) == (tf.float32, tf.float32, tf.int64)
+
+
+def test_batches_have_static_shapes():
+    examples = small()
+    for parts, size in ((1, 6), (2, 3)):
+        spec = training_batches(examples, Sampler(examples.label, 6, 3), parts=parts).element_spec
+        assert {name: tuple(of.shape) for name, of in spec.items()} == {
+            "image": (size, 1),
+            "label": (size, 1),
+            "row": (size, 1),
+        }
 
 
 def test_batches_can_start_anywhere_and_be_cut_in_parts():
@@ -137,6 +166,27 @@ def test_fit_batches_go_on_from_epoch_to_epoch():
     np.testing.assert_array_equal(epochs, [batch["image"].numpy() for batch in wanted])
 
 
+def test_fit_batches_can_take_positives_as_they_come():
+    examples = small()
+    first = next(iter(batches(examples.image, examples.label, 6, positives_per_batch=None)))
+    wanted = next(iter(training_batches(examples, Sampler(examples.label, 6))))
+    np.testing.assert_array_equal(first["image"], wanted["image"])
+
+
+@pytest.mark.parametrize(
+    ("label", "options", "words"),
+    [
+        ([1, 0, -1, 0], {"batch_size": 2}, "write 0 for a negative"),
+        ([1, 0, 1, 0], {"batch_size": 5}, "batch_size"),
+        ([1, 0, 1, 0], {"batch_size": 2, "positives_per_batch": 0}, "positives_per_batch"),
+        ([0, 0, 0, 0], {"batch_size": 2}, "no positive"),
+    ],
+)
+def test_bad_fit_batches_are_refused(label, options, words):
+    with pytest.raises(ValueError, match=words):
+        batches(np.zeros((4, 1)), label, **options)
+
+
 def test_uint8_images_become_unit_range():
     dataset = batches(np.full((4, 2), 255, np.uint8), [1, 0, 0, 1], batch_size=2)
     image = next(iter(dataset))["image"]
@@ -146,7 +196,16 @@ def test_uint8_images_become_unit_range():
 
 def test_with_rows_numbers_positives_in_order():
     dataset = with_rows(tf.data.Dataset.from_tensor_slices((np.zeros((5, 1)), [0, 1, 1, 0, 1])))
-    assert [int(element["row"][0]) for element in dataset] == [-1, 0, 1, -1, 2]
+    for _ in range(2):  # the same each time it is gone through
+        assert [int(element["row"][0]) for element in dataset] == [-1, 0, 1, -1, 2]
+
+
+def test_with_rows_numbers_each_task_for_itself():
+    label = np.array([[1, 0], [np.nan, 1], [1, 1]])
+    dataset = with_rows(tf.data.Dataset.from_tensor_slices((np.zeros((3, 1)), label)))
+    found = next(iter(dataset.batch(3)))
+    np.testing.assert_array_equal(found["row"], Examples(np.zeros((3, 1)), label).rows)
+    np.testing.assert_array_equal(found["label"], label)
 
 
 def test_stratified_keeps_every_class_share():
@@ -156,6 +215,14 @@ def test_stratified_keeps_every_class_share():
     assert sorted(np.concatenate(parts)) == list(range(100))
     other = splits.stratified(target, (0.6, 0.2, 0.2), seed=2)
     assert parts[0].tolist() != other[0].tolist()
+
+
+def test_stratified_classes_that_cannot_be_divided_evenly():
+    target = np.repeat([0, 1, 2], [7, 1, 2])
+    parts = splits.stratified(target, (0.6, 0.2, 0.2), seed=0)
+    assert sorted(np.concatenate(parts)) == list(range(10))
+    for part, share in zip(parts, (0.6, 0.2, 0.2), strict=True):
+        assert (np.abs(np.bincount(target[part], minlength=3) - share * np.array([7, 1, 2])) < 1).all()
 
 
 def test_digits_are_a_tenth_each():

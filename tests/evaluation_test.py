@@ -1,40 +1,16 @@
-"""Metrics and the evaluator."""
+"""The evaluator: what it scores under each threat, whatever the batch."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.metrics import average_precision_score
 
 import adap_tf
 import reference
-from adap_tf import PGD, Evaluator, average_precision, mean_average_precision
-from adap_tf.evaluation import arrays_of
-
-
-def test_average_precision_by_hand_and_by_reference(rng):
-    np.testing.assert_allclose(average_precision(np.array([3.0, 2, 1]), np.array([1.0, 0, 1])), [(1 + 2 / 3) / 2])
-    np.testing.assert_allclose(average_precision(np.ones(4), np.array([1, 0, 0, 0])), [0.25])  # all tied
-    for _ in range(20):
-        scores, label = np.round(rng.normal(size=(30, 2)), 1), (rng.uniform(size=(30, 2)) < 0.3).astype(float)
-        label[:3] = np.nan
-        label[3] = 1
-        wanted = [reference.average_precision(s[3:], y[3:]) for s, y in zip(scores.T, label.T, strict=True)]
-        np.testing.assert_allclose(average_precision(scores, label), wanted)
-        np.testing.assert_allclose(mean_average_precision(scores, label), np.mean(wanted))
-
-
-def test_a_task_without_positives_has_no_average_precision():
-    assert np.isnan(average_precision(np.zeros(3), np.zeros(3))).all()
-    label = np.array([[1, 0], [0, np.nan]])
-    assert mean_average_precision(np.array([[1.0, 0], [0, 0]]), label) == 1.0
-    assert np.isnan(mean_average_precision(np.zeros(3), np.zeros(3)))
-
-
-def test_bad_scores_are_refused():
-    with pytest.raises(ValueError, match="example 1 is not finite"):
-        average_precision(np.array([0.0, np.nan]), np.array([1, 0]))
-    with pytest.raises(ValueError, match="same shape"):
-        average_precision(np.zeros((2, 2)), np.zeros((2, 1)))
+from adap_tf import PGD, Evaluator
+from adap_tf.attacks import keyed_noise
+from adap_tf.evaluation import EVALUATION_STREAM, arrays_of
 
 
 @pytest.fixture
@@ -46,6 +22,49 @@ def data(rng):
 THREATS = {"clean": None, "pgd": PGD(eps=0.1, step_size=0.03, steps=3, start=0.05)}
 
 
+def linear(weight):
+    network = keras.Sequential([keras.Input((len(weight),)), keras.layers.Dense(weight.shape[1], use_bias=False)])
+    network.set_weights([weight])
+    return network
+
+
+@pytest.fixture
+def table(rng):
+    """Features, labels with two unknown, and the weight of a linear scorer."""
+    image, weight = rng.uniform(0, 1, (11, 5)).astype("float32"), rng.normal(size=(5, 1)).astype("float32")
+    label = np.array([1, 0, 0, 1, np.nan, 0, 1, 0, 0, np.nan, 0], "float32")[:, None]
+    return image, label, weight
+
+
+def test_a_linear_scorer_agrees_with_the_reference(table):
+    image, label, weight = table
+    attack = PGD(eps=0.1, step_size=0.03, steps=5, start=0.05)
+    evaluator = Evaluator(linear(weight), {"clean": None, "pgd": attack}, batch_size=4, seed=9)
+    noise = keyed_noise(tf.constant([9, EVALUATION_STREAM], tf.int64), 0, tf.constant(image)).numpy()
+    away = np.nan_to_num(label[:, 0], nan=0.5)  # halfway, the reference goes neither way
+    images = {"clean": image, "pgd": reference.pgd_linear(image, weight[:, 0], away, 0.1, 0.03, 5, 0.05 * noise)}
+    scores, found = evaluator.scores(image, label), evaluator.average_precision(image, label)
+    known = np.isfinite(label[:, 0])
+    for threat, wanted in images.items():
+        np.testing.assert_allclose(scores[threat], wanted @ weight, atol=1e-5)
+        np.testing.assert_allclose(evaluator.attacked(threat, image, label, np.arange(11)), wanted, atol=1e-6)
+        ap = found[threat]["ap"]
+        assert ap == pytest.approx(reference.average_precision((wanted @ weight)[:, 0], label[:, 0]), rel=1e-12)
+        assert ap == pytest.approx(average_precision_score(label[known, 0], scores[threat][known, 0]), rel=1e-12)
+        assert (found[threat]["examples"], found[threat]["positives"]) == (11, 3)
+    assert found["pgd"]["ap"] < found["clean"]["ap"]
+
+
+def test_an_unknown_label_of_one_task_leaves_the_attack_to_the_other(table, rng):
+    image, label, weight = table
+    label = np.where(np.isnan(label), 0, label).astype("float32")
+    threats = {"pgd": PGD(eps=0.1, step_size=0.03, steps=5)}
+    alone = Evaluator(linear(weight), threats).scores(image, label)["pgd"]
+    both = linear(np.hstack([weight, rng.normal(size=(5, 1)).astype("float32")]))
+    beside = np.hstack([label, np.full_like(label, np.nan)])
+    np.testing.assert_allclose(Evaluator(both, threats).scores(image, beside)["pgd"][:, :1], alone, atol=1e-5)
+
+
 def test_scores_do_not_depend_on_the_batch(data):
     network = adap_tf.BACKBONES["small_cnn"]((8, 8, 1))
     wanted = Evaluator(network, THREATS, batch_size=30).scores(*data)
@@ -55,6 +74,22 @@ def test_scores_do_not_depend_on_the_batch(data):
         found = Evaluator(network, THREATS, batch_size=size).scores(*data)
         for threat in THREATS:
             np.testing.assert_allclose(found[threat], wanted[threat], atol=1e-5)
+
+
+def test_the_seed_draws_the_start(data):
+    network = adap_tf.BACKBONES["mlp"]((8, 8, 1))
+    one, same, other = (Evaluator(network, THREATS, seed=seed).scores(*data) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one["pgd"], same["pgd"])
+    np.testing.assert_array_equal(one["clean"], other["clean"])
+    assert (one["pgd"] != other["pgd"]).any()
+
+
+def test_evaluation_leaves_the_network_alone(data):
+    network = adap_tf.BACKBONES["small_cnn"]((8, 8, 1))
+    before = [weight.copy() for weight in network.get_weights()]
+    Evaluator(network, THREATS).scores(*data)
+    for one, other in zip(before, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_attack_moves_every_score_against_its_label(data):
@@ -99,16 +134,3 @@ def test_arrays_come_from_arrays_and_data_sets(data):
         np.testing.assert_array_equal(found[1], label)
     with pytest.raises(ValueError, match="labels are missing"):
         arrays_of(image)
-
-
-def test_export_needs_no_code_of_ours(data, tmp_path):
-    network = adap_tf.BACKBONES["small_cnn"]((8, 8, 1))
-    adap_tf.export_saved_model(network, tmp_path / "export")
-    loaded = tf.saved_model.load(str(tmp_path / "export"))
-    assert len(loaded.variables) == len(network.weights)  # no estimator, no optimizer
-    pixels = (data[0] * 255).astype("uint8")
-    for name, image in (("serving_default", pixels[:5]), ("float", (pixels / 255).astype("float32"))):
-        found = loaded.signatures[name](image=tf.constant(image))
-        wanted = keras.ops.convert_to_numpy(network(pixels.astype("float32")[: len(image)] / 255))
-        np.testing.assert_allclose(found["score"], wanted, atol=1e-5)
-        np.testing.assert_allclose(found["probability"], 1 / (1 + np.exp(-wanted)), atol=1e-5)

@@ -1,6 +1,9 @@
-"""The command: what it accepts, refuses, writes, and how it goes on."""
+"""The command: what it refuses, what it writes, and how it goes on."""
 
+import dataclasses
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +14,8 @@ import pytest
 import tensorflow as tf
 
 from adap_tf.data import Examples
-from train import config, main, monitor, sources
-from train.config import PRESETS, UsageError, parse
+from train import loop, main, monitor, sources
+from train.config import PRESETS
 
 COMMAND = str(Path(main.__file__))
 SHORT = ["--epochs", "3", "--backbone", "mlp"]
@@ -25,97 +28,6 @@ def failed(capsys, *arguments):
     assert error.count("\n") == 1
     assert error.startswith("error: ")
     return error
-
-
-def test_options_change_the_preset():
-    command = parse(
-        [
-            "--preset",
-            "digits",
-            "--data",
-            "digits",
-            "--data-dir",
-            "/data",
-            "--positive",
-            "3",
-            "--method",
-            "adap_ln",
-            "--lam",
-            "0.4",
-            "--gamma1",
-            "0.9",
-            "--gamma2",
-            "0.2",
-            "--margin",
-            "0.5",
-            "--epochs",
-            "7",
-            "--batch-size",
-            "32",
-            "--positives-per-batch",
-            "8",
-            "--learning-rate",
-            "0.01",
-            "--weight-decay",
-            "0",
-            "--backbone",
-            "mlp",
-            "--precision",
-            "bfloat16",
-            "--seed",
-            "5",
-            "--out",
-            "there",
-            "--baseline",
-            "none",
-        ]
-    )
-    assert (command.out, command.baseline) == ("there", None)
-    found = command.config
-    assert (found.lam, found.gamma1, found.gamma2, found.margin, found.weight_decay) == (0.4, 0.9, 0.2, 0.5, 0.0)
-    assert (found.positive, found.method, found.backbone, found.precision) == ("3", "adap_ln", "mlp", "bfloat16")
-    assert (found.epochs, found.batch_size, found.positives_per_batch, found.seed) == (7, 32, 8, 5)
-    assert parse([]).config == PRESETS["digits"]
-    assert parse([]).baseline == "ce"
-    assert parse(["--method", "ce"]).baseline is None
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ("--method sgd", "--method: 'sgd' is not accepted; it takes one of ce, adap_ln, adap_lpn"),
-        ("--preset imagenet", "--preset: unknown preset 'imagenet'; it takes one of digits"),
-        ("--data faces", "--data: 'faces' is not accepted; it takes one of digits"),
-        ("--backbone vgg", "--backbone: 'vgg' is not accepted; it takes one of small_cnn, mlp"),
-        ("--precision int8", "--precision: 'int8' is not accepted; it takes one of float32, bfloat16"),
-        ("--baseline sgd", "--baseline: unknown method 'sgd'"),
-        ("--lam nan", "--lam: nan is not accepted; it takes a number of at least 0"),
-        ("--gamma1 0", "--gamma1: 0.0 is not accepted; it takes a number above 0 and up to 1"),
-        ("--gamma2 1.5", "--gamma2: 1.5"),
-        ("--margin -1", "--margin: -1.0"),
-        ("--learning-rate inf", "--learning-rate: inf"),
-        ("--weight-decay -0.1", "--weight-decay: -0.1"),
-        ("--epochs 0", "--epochs: 0 is not accepted; it takes a whole number of at least 1"),
-        ("--batch-size two", "--batch-size: invalid int value: 'two'"),
-        ("--positives-per-batch 0", "--positives-per-batch: 0"),
-        ("--seed -1", "--seed: -1 is not accepted"),
-        ("--eps 0", "--eps: 0.0"),
-        ("--lamda 3", "unrecognized arguments: --lamda 3"),
-    ],
-)
-def test_bad_options_are_refused(arguments, words):
-    with pytest.raises(UsageError) as caught:
-        parse(arguments.split())
-    assert words in str(caught.value)
-
-
-def test_help_names_every_option(capsys):
-    with pytest.raises(SystemExit) as caught:
-        parse(["--help"])
-    assert caught.value.code == 0
-    text = capsys.readouterr().out
-    for name in ("preset", "out", "baseline", *config.Config.__dataclass_fields__):
-        assert config.flag(name) in text
 
 
 def test_a_mistake_is_one_line_from_any_folder(tmp_path):
@@ -156,12 +68,41 @@ def test_folders_that_will_not_do(capsys, tmp_path):
     assert "config.json is damaged" in failed(capsys, "--out", str(tmp_path / "damaged"))
     below = str(tmp_path / "full" / "thesis.tex" / "run")
     assert "--out: cannot write" in failed(capsys, "--out", below, "--baseline", "none")
+    (tmp_path / "new-ce").touch()
+    assert "new-ce exists and is not a run folder" in failed(capsys, "--out", str(tmp_path / "new"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged", "full", "new-ce"]  # nothing half-written
 
 
 def test_numbers_that_are_not_finite_end_the_run(capsys, tmp_path):
     error = failed(capsys, "--learning-rate", "1e38", "--baseline", "none", "--out", str(tmp_path / "run"), *SHORT)
-    assert "was not finite at step" in error
+    assert "term P was not finite at step 2 (epoch 1)" in error
     assert "last good checkpoint: none" in error
+
+
+def test_the_last_good_checkpoint_is_named(capsys, tmp_path, monkeypatch):
+    whole = loop.training_batches
+
+    def poisoned(*arguments, **options):
+        def spoil(step, batch):
+            return {**batch, "image": tf.where(step == 19, np.nan, batch["image"])}
+
+        return whole(*arguments, **options).enumerate().map(spoil)
+
+    monkeypatch.setattr(loop, "training_batches", poisoned)
+    error = failed(capsys, "--baseline", "none", "--out", str(tmp_path / "run"), *SHORT)
+    assert "term P was not finite at step 20 (epoch 2)" in error  # 16 steps an epoch
+    assert f"last good checkpoint: {tmp_path / 'run' / 'checkpoints' / 'step-16'};" in error
+    assert (tmp_path / "run" / "checkpoints" / "step-16.index").exists()
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_more_positives_a_batch_than_there_are_works_and_says_so(capsys):
+    splits = sources.load_splits("digits", "8", 0)
+    config = dataclasses.replace(PRESETS["digits"], batch_size=512, positives_per_batch=300)
+    assert loop.make_sampler(config, splits).positives_per_batch == 104
+    assert "300 positives a batch asked for; with this data a batch holds 104" in capsys.readouterr().out
+    loop.make_sampler(PRESETS["digits"], splits)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.fixture(scope="module")
@@ -212,10 +153,14 @@ def test_selection_takes_the_best_validation_epoch(finished):
     assert selected["robust_ap"] == pytest.approx(max(robust))
 
 
-def test_a_finished_run_prints_its_results_and_is_not_touched(finished, capsys):
+def test_a_finished_run_prints_its_results_and_is_not_touched(finished, capsys, monkeypatch):
+    monkeypatch.setattr(loop, "train", None)  # nobody may call it
     before = (finished / "results.json").stat().st_mtime_ns
     assert main.main(["--out", str(finished), *SHORT]) == 0
-    assert "is finished" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.count("is finished") == 2
+    test = json.loads((finished / "results.json").read_text())["test"]
+    assert re.search(rf"adap_lpn +{test['clean']['ap']:.4f} +{test['pgd']['ap']:.4f}", printed)
     assert (finished / "results.json").stat().st_mtime_ns == before
 
 
@@ -241,3 +186,17 @@ def test_an_interrupted_run_goes_on_to_the_same_end(finished, tmp_path, monkeypa
         strict=True,
     ):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_run_without_results_takes_them_from_its_checkpoints(finished, tmp_path, capsys):
+    copy = shutil.copytree(finished, tmp_path / "run")
+    (copy / "results.json").unlink()
+    assert main.main(["--out", str(copy), "--baseline", "none", *SHORT]) == 0
+    printed = capsys.readouterr().out
+    assert "goes on from" in printed
+    assert "epoch 1/" not in printed  # no training
+    assert (copy / "metrics.csv").read_text() == (finished / "metrics.csv").read_text()
+    found, wanted = (json.loads((run / "results.json").read_text()) for run in (copy, finished))
+    for results in (found, wanted):
+        del results["timing"]
+    assert found == wanted

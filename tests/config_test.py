@@ -1,0 +1,180 @@
+"""The command line and the config: what is accepted, what is refused and in which words."""
+
+import dataclasses
+import json
+
+import pytest
+
+from adap_tf import METHODS
+from train.config import PRESETS, Config, UsageError, flag, parse
+
+GIVEN = {
+    "data": "digits",
+    "data_dir": "/data",
+    "positive": "3",
+    "method": "adap_ln",
+    "lam": 0.4,
+    "gamma1": 0.9,
+    "gamma2": 0.2,
+    "margin": 0.5,
+    "epochs": 7,
+    "batch_size": 32,
+    "positives_per_batch": 8,
+    "learning_rate": 0.01,
+    "weight_decay": 0.5,
+    "backbone": "mlp",
+    "precision": "bfloat16",
+    "seed": 5,
+    "eps": 0.2,
+    "attack_steps": 2,
+    "attack_step_size": 0.11,
+    "eval_steps": 3,
+    "eval_step_size": 0.07,
+    "replicas": 2,
+}
+"""A value other than the preset's for every option but --data, which has no other."""
+
+
+def test_every_option_changes_its_field():
+    arguments = [word for name, value in GIVEN.items() for word in (flag(name), str(value))]
+    command = parse(["--preset", "digits", "--out", "there", "--baseline", "none", *arguments])
+    assert command.config == Config(**GIVEN)
+    assert (command.out, command.baseline) == ("there", None)
+    preset = PRESETS["digits"].resolved()
+    assert [name for name, value in GIVEN.items() if value == preset[name]] == ["data"]
+
+
+def test_without_options_it_is_the_preset_and_a_baseline():
+    command = parse([])
+    assert (command.config, command.out, command.baseline) == (PRESETS["digits"], None, "ce")
+    assert parse(["--method", "ce"]).baseline is None  # not itself
+    assert parse(["--baseline", "adap_ln"]).baseline == "adap_ln"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_accepted(method):
+    assert parse(["--method", method]).config.method == method
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lam", 0),
+        ("gamma1", 1),
+        ("gamma2", 1e-9),
+        ("weight_decay", 0),
+        ("epochs", 1),
+        ("seed", 0),
+        ("seed", 2147483647),
+    ],
+)
+def test_the_ends_of_a_range_are_accepted(name, value):
+    assert getattr(parse([flag(name), str(value)]).config, name) == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--method sgd", "--method: 'sgd' is not accepted; it takes one of ce, adap_ln, adap_lpn"),
+        ("--preset imagenet", "--preset: unknown preset 'imagenet'; it takes one of digits"),
+        ("--data faces", "--data: 'faces' is not accepted; it takes one of digits"),
+        ("--backbone vgg", "--backbone: 'vgg' is not accepted; it takes one of small_cnn, mlp"),
+        ("--precision int8", "--precision: 'int8' is not accepted; it takes one of float32, bfloat16"),
+        ("--baseline sgd", "--baseline: unknown method 'sgd'; it takes one of ce, adap_ln, adap_lpn, none"),
+        ("--lam", "--lam: expected one argument"),
+        ("--lamda 3", "unrecognized arguments: --lamda 3"),
+        ("digits", "unrecognized arguments: digits"),
+    ],
+)
+def test_unknown_names_are_refused(arguments, words):
+    with pytest.raises(UsageError) as caught:
+        parse(arguments.split())
+    assert words in str(caught.value)
+
+
+ABOVE_0 = (("margin", "learning-rate", "eps", "attack-step-size", "eval-step-size"), "a number above 0")
+FROM_0 = (("lam", "weight-decay"), "a number of at least 0")
+RATE = (("gamma1", "gamma2"), "a number above 0 and up to 1")
+COUNT = (
+    ("epochs", "batch-size", "positives-per-batch", "attack-steps", "eval-steps", "replicas"),
+    "a whole number of at least 1",
+)
+SEED = (("seed",), "a whole number from 0 to 2147483647")
+
+
+@pytest.mark.parametrize(
+    ("options", "values"),
+    [
+        (ABOVE_0, "nan inf -inf 0 -1"),
+        (FROM_0, "nan inf -inf -0.1"),
+        (RATE, "nan inf 0 -0.5 1.001"),
+        (COUNT, "0 -1"),
+        (SEED, "-1 2147483648"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(options, values):
+    names, accepted = options
+    for option in names:
+        for value in values.split():
+            with pytest.raises(UsageError) as caught:
+                parse([f"--{option}={value}"])
+            assert str(caught.value).startswith(f"--{option}: ")
+            assert str(caught.value).endswith(f"is not accepted; it takes {accepted}")
+
+
+@pytest.mark.parametrize("options", [ABOVE_0, FROM_0, RATE, COUNT, SEED])
+@pytest.mark.parametrize("word", ["two", "", "1,5"])
+def test_words_for_numbers_are_refused(options, word):
+    for option in options[0]:
+        with pytest.raises(UsageError) as caught:
+            parse([f"--{option}={word}"])
+        assert str(caught.value).startswith(f"--{option}: ")
+        assert repr(word) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["1.5", "nan", "1e3"])
+def test_counts_are_whole(value):
+    for option in (*COUNT[0], *SEED[0]):
+        with pytest.raises(UsageError, match=f"^--{option}: "):
+            parse([f"--{option}={value}"])
+
+
+def test_a_config_checks_itself_without_a_command_line():
+    with pytest.raises(UsageError, match="--gamma1: 2 is not accepted"):
+        dataclasses.replace(PRESETS["digits"], gamma1=2)
+
+
+def test_help_names_every_option(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for name in ("preset", "out", "baseline", *GIVEN):
+        assert f"\n  {flag(name)} " in text
+    assert "%" not in text.replace("50%", "").replace("75%", "")  # nothing left unformatted
+
+
+def test_options_and_fields_are_the_same():
+    assert list(GIVEN) == [field.name for field in dataclasses.fields(Config)]
+
+
+def test_a_config_can_be_read_back():
+    stored = json.loads(json.dumps(Config(**GIVEN).resolved()))
+    assert Config(**stored) == Config(**GIVEN)
+    assert Config(**GIVEN).differing(stored) is None
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_difference_is_named_unless_it_cannot_change_the_result(name):
+    stored = PRESETS["digits"].resolved()
+    wanted = None if name in ("data_dir", "replicas") else name
+    assert PRESETS["digits"].differing(stored | {name: "other"}) == wanted
+    del stored[name]
+    assert PRESETS["digits"].differing(stored) == wanted
+
+
+def test_attacks_follow_the_options():
+    config = Config(**GIVEN)
+    attack, threat = config.training_attack, config.threat
+    assert (attack.eps, attack.steps, attack.step_size) == (0.2, 2, 0.11)
+    assert (threat.eps, threat.steps, threat.step_size) == (0.2, 3, 0.07)

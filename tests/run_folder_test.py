@@ -1,0 +1,107 @@
+"""The run folder: what it takes for its own, and files that are whole or not there."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from train.config import PRESETS, UsageError
+from train.run_folder import RunFolder, replacing, write_json, write_text
+
+CONFIG = PRESETS["digits"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = RunFolder(tmp_path / "some" / "run")
+    folder.open(CONFIG)
+    return folder
+
+
+def names(path):
+    return sorted(file.name for file in path.iterdir())
+
+
+def test_a_run_is_opened_once_and_again(folder):
+    assert json.loads(folder.config.read_text()) == CONFIG.resolved()
+    before = folder.config.stat().st_ino
+    folder.open(CONFIG)
+    assert folder.config.stat().st_ino == before
+    assert folder.finished() is None
+    assert folder.history() == []
+
+
+@pytest.mark.parametrize("name", [".", "run"])
+def test_an_empty_or_a_new_folder_will_do_and_a_check_writes_nothing(tmp_path, name):
+    RunFolder(tmp_path / name).check(CONFIG)
+    assert names(tmp_path) == []
+
+
+def test_another_run_is_refused_by_the_field(folder):
+    for field, value in (("lam", 3.0), ("seed", 1), ("positive", "3")):
+        with pytest.raises(UsageError, match=f"^--{field}: .*run holds a run with another value; give that value"):
+            folder.check(dataclasses.replace(CONFIG, **{field: value}))
+    folder.check(dataclasses.replace(CONFIG, replicas=2, data_dir="elsewhere"))
+
+
+def test_a_folder_of_something_else_is_refused_and_kept(tmp_path):
+    (tmp_path / "thesis.tex").write_text("all of it")
+    for path in (tmp_path, tmp_path / "thesis.tex"):
+        with pytest.raises(UsageError, match=r"^--out: .* is not a run folder; give a new or an empty one"):
+            RunFolder(path).open(CONFIG)
+    assert names(tmp_path) == ["thesis.tex"]
+    assert (tmp_path / "thesis.tex").read_text() == "all of it"
+
+
+def test_a_damaged_config_is_named(folder):
+    folder.config.write_text('{"lam": ')
+    with pytest.raises(UsageError, match=r"^--out: .*config\.json is damaged"):
+        folder.check(CONFIG)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"^--out: cannot write .*file/run: Not a directory"):
+        RunFolder(tmp_path / "file" / "run").open(CONFIG)
+
+
+def test_history_comes_back(folder):
+    rows = [{"epoch": 1.0, "loss": -0.5, "clean_ap": 0.25}, {"epoch": 2.0, "loss": 1e-30, "clean_ap": 1 / 3}]
+    folder.write_history(rows[:1])
+    folder.write_history(rows)
+    assert folder.history() == rows  # to the last digit: a run that goes on selects by these numbers
+    assert folder.metrics.read_text().splitlines()[:2] == ["epoch,loss,clean_ap", "1,-0.5,0.25"]
+
+
+def test_scores_come_back(folder, rng):
+    label, scores = np.array([[1.0], [np.nan]]), {"clean": rng.normal(size=(2, 1)), "pgd": rng.normal(size=(2, 1))}
+    folder.write_scores(label, scores)
+    found = folder.read_scores()
+    assert sorted(found) == ["clean", "label", "pgd"]
+    for name, wanted in {"label": label, **scores}.items():
+        np.testing.assert_array_equal(found[name], wanted)
+
+
+def test_results_come_back_and_end_a_run(folder):
+    write_json(folder.results, {"test": {"clean": {"ap": 0.5}}})
+    assert folder.finished() == {"test": {"clean": {"ap": 0.5}}}
+
+
+def test_a_file_is_whole_or_as_before(tmp_path):
+    path = tmp_path / "file"
+    write_text(path, "old")
+
+    def fail_half_way():
+        with replacing(path) as part:
+            part.write_text("ne")
+            assert path.read_text() == "old"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_half_way()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file"]
+    write_text(path, "new")
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["file"]
