@@ -68,6 +68,10 @@ class AdversarialModel(keras.Model):
             setattr(self, name, estimator)  # as attributes: tf.train.Checkpoint does not look into Keras' dicts
         signals = ["loss", *dict.fromkeys(term.name for term in self.method.terms)]
         self.signals = {name: keras.metrics.Mean(name=name) for name in signals}
+        # Not `optimizer.iterations`: loss scaling leaves out steps, and they would share the next one's noise.
+        self.steps_taken = self.add_weight(
+            shape=(), dtype="int64", initializer="zeros", trainable=False, aggregation="none", name="steps_taken"
+        )
         self.built = True
 
     @property
@@ -83,11 +87,15 @@ class AdversarialModel(keras.Model):
         """As `keras.Model.compile`, without losses: the method has them.
 
         Args:
-            optimizer: any Keras optimizer.
+            optimizer: any Keras optimizer. A float16 network gets it wrapped in a `LossScaleOptimizer`, without which
+                its small gradients would round to 0.
             jit_compile: whether XLA compiles the step; off, since it is slower on CPUs and does not compile the
                 collectives of several replicas.
             **kwargs: further arguments of `keras.Model.compile`.
         """
+        optimizer = keras.optimizers.get(optimizer)
+        if self.network.compute_dtype == "float16" and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.network.trainable_variables)
 
@@ -117,14 +125,15 @@ class AdversarialModel(keras.Model):
 
         # The network's one differentiation: by its scores, weighted with the objective's gradient by the scores.
         # Each replica has the gradient by its own scores; `apply` adds the replicas' gradients up.
+        scale = self.optimizer.scale_loss(tf.ones([], self.score_dtype))  # 1, unless the optimizer scales losses
         targets = [*scores.values(), penalty]
-        seeds = [*(replicas.own(slopes[view]) for view in scores), tf.ones_like(penalty)]
+        seeds = [*(scale * replicas.own(slopes[view]) for view in scores), tf.cast(scale, penalty.dtype)]
         gradients = tape.gradient(targets, weights, output_gradients=seeds, unconnected_gradients="zero")
         if self.l2:
-            gradients = [
-                g + self.l2 / replicas.count * tf.cast(w, g.dtype) for g, w in zip(gradients, weights, strict=True)
-            ]
+            l2 = scale * self.l2 / replicas.count
+            gradients = [g + tf.cast(l2, g.dtype) * tf.cast(w, g.dtype) for g, w in zip(gradients, weights, strict=True)]
         self.optimizer.apply(gradients, weights)
+        self.steps_taken.assign_add(1)
 
         for name, value in signals.items():
             self.signals[name].update_state(value)
@@ -156,7 +165,7 @@ class AdversarialModel(keras.Model):
     def _attacked(self, term: CrossEntropy, batch: dict[str, tf.Tensor], replicas: Replicas) -> tf.Tensor:
         """The batch's images under the training attack; its start is keyed by step and place in the global batch."""
         image = batch["image"]
-        key = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(self.optimizer.iterations, tf.int64)])
+        key = tf.stack([tf.constant(self.seed, tf.int64), self.steps_taken.value])
         noise = keyed_noise(key, replicas.index * image.shape[0], image)
         return tf.stop_gradient(attack_labels(self.network, self.attack, image, batch["label"], noise, term))
 

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from adap_tf import METHODS
-from train.config import PRESETS, Config, UsageError, flag, parse
+from train.config import PRESETS, Config, flag, parse
+from train.errors import UsageError
 
 GIVEN = {
     "data": "digits",

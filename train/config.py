@@ -4,18 +4,17 @@ import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from adap_tf.attacks import PGD
 from adap_tf.backbones import BACKBONES
+from adap_tf.data import AUGMENTATIONS
 from adap_tf.methods import METHODS
+from train.errors import UsageError
 from train.sources import SOURCES
 
-PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-
-
-class UsageError(Exception):
-    """A mistake that the user can mend; its text is the one line that they see."""
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,18 @@ class Config:
     """
 
     data: str = option("data set", one_of(SOURCES))
-    data_dir: str | None = option("where the data set lies, if it does not come with a package", result=False)
+    data_dir: str | None = option(
+        "folder of the prepared data set, if it does not come with a package; TFDS_DATA_DIR or "
+        "~/tensorflow_datasets if not given",
+        result=False,
+    )
+    download: bool = option("fetch the data set where it is missing", kind=bool, result=False)
+    train_examples: int | None = option(
+        "training examples to keep, of each class its share; all if not given", COUNT, int
+    )
+    validation_examples: int | None = option("the same of the validation examples", COUNT, int)
+    split_seed: int | None = option("of the split and of what is kept; --seed if not given", WHOLE, int)
+    augmentation: str = option("random change of training images", one_of(AUGMENTATIONS))
     positive: str = option("the class to find; all others are negatives")
     method: str = option("how to train", one_of(METHODS))
     lam: float = option("λ, weight of the robustness regulariser", NON_NEGATIVE, float)
@@ -77,7 +87,7 @@ class Config:
     weight_decay: float = option("L2, added to the gradient of every weight", NON_NEGATIVE, float)
     backbone: str = option("network", one_of(BACKBONES))
     precision: str = option("arithmetic of the network; scores and estimators stay float32", one_of(PRECISIONS))
-    seed: int = option("of the split, the initial weights, the batches and the attacks", WHOLE, int)
+    seed: int = option("of the initial weights, the batches, the attacks and, as a rule, the split", WHOLE, int)
     eps: float = option("ε, radius of the L∞ ball, of images in [0, 1], in training and evaluation", POSITIVE, float)
     attack_steps: int = option("steps of the training attack", COUNT, int)
     attack_step_size: float = option("length of each, in the unit of --eps", POSITIVE, float)
@@ -88,6 +98,9 @@ class Config:
         COUNT,
         int,
         False,
+    )
+    checkpoint_minutes: float = option(
+        "time between checkpoints within an epoch; there is one after every epoch too", POSITIVE, float, False
     )
 
     def __post_init__(self) -> None:
@@ -106,11 +119,6 @@ class Config:
         """The attack of validation and test."""
         return PGD(eps=self.eps, step_size=self.eval_step_size, steps=self.eval_steps)
 
-    @property
-    def name(self) -> str:
-        """What the run is called if nobody names it."""
-        return f"{self.data}-{self.positive}-{self.method}-seed{self.seed}"
-
     def resolved(self) -> dict[str, Any]:
         """All fields, as `config.json` holds them."""
         return asdict(self)
@@ -121,34 +129,64 @@ class Config:
         return next((name for name in names if name not in other or getattr(self, name) != other[name]), None)
 
 
-DIGITS = Config(
-    data="digits",
+CIFAR10 = Config(
+    data="cifar10",
     data_dir=None,
-    positive="8",
+    download=False,
+    train_examples=None,
+    validation_examples=None,
+    split_seed=None,
+    augmentation="crop_flip",
+    positive="automobile",
     method="adap_lpn",
-    lam=1.0,
+    lam=0.8,
     gamma1=0.1,
     gamma2=0.9,
     margin=0.6,
     epochs=60,
-    batch_size=64,
+    batch_size=128,
     positives_per_batch=None,
     learning_rate=1e-3,
     weight_decay=2e-4,
-    backbone="small_cnn",
+    backbone="resnet18",
     precision="float32",
     seed=0,
-    eps=0.1,
+    eps=8 / 255,
     attack_steps=6,
-    attack_step_size=0.032,
+    attack_step_size=0.01,
     eval_steps=10,
-    eval_step_size=0.0225,
+    eval_step_size=0.007,
     replicas=None,
+    checkpoint_minutes=10.0,
+)
+"""The paper's recipe for CIFAR-10, one class against the rest; λ, γ1, γ2 and the learning rate from its grids."""
+
+CIFAR10_MINI = replace(
+    CIFAR10,
+    train_examples=20_000,
+    validation_examples=5_000,
+    split_seed=0,
+    epochs=12,
+    backbone="small_cnn",
+)
+"""The same on half the training images, the same ones for every seed, with a small network, for two CPU cores."""
+
+DIGITS = replace(
+    CIFAR10,
+    data="digits",
+    augmentation="none",
+    positive="8",
+    lam=1.0,
+    batch_size=64,
+    backbone="small_cnn",
+    eps=0.1,
+    attack_step_size=0.032,
+    eval_step_size=0.0225,
 )
 """scikit-learn's digits, one against the rest. The paper's recipe but for ε, which suits 16 grey levels, and the
 smaller batch and network; the step sizes stand to ε as in the paper. About 20 seconds a run on two CPU cores."""
 
-PRESETS: Mapping[str, Config] = {"digits": DIGITS}
+PRESETS: Mapping[str, Config] = {"digits": DIGITS, "cifar10": CIFAR10, "cifar10-mini": CIFAR10_MINI}
 """Recipes by name."""
 
 BASELINES: Mapping[str, str] = {"digits": "ce"}
@@ -160,17 +198,11 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-@dataclass(frozen=True)
-class Command:
-    """What the command line asks for: a run, where it goes, and the method to compare with (None for no other)."""
-
-    config: Config
-    out: str | None
-    baseline: str | None
-
-
-def parse(arguments: Sequence[str] | None = None) -> Command:
+def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
     """Reads the command line.
+
+    Returns:
+        The run that is asked for and the folder it goes to, and those of the baseline if there is one.
 
     Raises:
         UsageError: an option or a value is not accepted.
@@ -180,10 +212,17 @@ def parse(arguments: Sequence[str] | None = None) -> Command:
     if preset not in PRESETS:
         raise UsageError(f"--preset: unknown preset {preset!r}; it takes one of {', '.join(PRESETS)}")
     baseline = given.pop("baseline", BASELINES.get(preset, "none"))
-    config = replace(PRESETS[preset], **given)
     if baseline not in (*METHODS, "none"):
         raise UsageError(f"--baseline: unknown method {baseline!r}; it takes one of {', '.join(METHODS)}, none")
-    return Command(config, out, None if baseline in (config.method, "none") else baseline)
+    config = replace(PRESETS[preset], **given)
+    configs = [config] if baseline in (config.method, "none") else [config, replace(config, method=baseline)]
+
+    def folder(run: Config) -> Path:
+        if out is None:
+            return Path("runs") / f"{preset}-{run.positive}-{run.method}-seed{run.seed}"
+        return Path(out) if run is config else Path(f"{out.rstrip('/')}-{run.method}")
+
+    return [(run, folder(run)) for run in configs]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -203,23 +242,35 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--preset", default="digits", metavar="NAME", help=f"recipe: {', '.join(PRESETS)} (%(default)s)"
     )
-    parser.add_argument("--out", metavar="DIR", help="run folder (runs/DATA-POSITIVE-METHOD-seedSEED)")
+    parser.add_argument("--out", metavar="DIR", help="run folder (runs/PRESET-POSITIVE-METHOD-seedSEED)")
     parser.add_argument(
         "--baseline",
         default=argparse.SUPPRESS,
         metavar="METHOD",
-        help="method to train beside it, on the same network, data and attack; none for no other (the preset's: ce)",
+        help="method to train beside it, on the same network, data and attack; none for no other "
+        "(digits: ce; others: none)",
     )
     for spec in fields(Config):
-        check = spec.metadata["check"]
-        accepted = f"; {check.words}" if check else ""
-        default = getattr(DIGITS, spec.name)
-        preset = "" if default is None else f" (digits: {default})"
-        parser.add_argument(
-            flag(spec.name),
-            type=spec.metadata["kind"],
-            default=argparse.SUPPRESS,
-            metavar=spec.metadata["kind"].__name__.upper().replace("STR", "NAME"),
-            help=f"{spec.metadata['help']}{accepted}{preset}",
-        )
+        _add_option(parser, spec.name, **spec.metadata)
     return parser
+
+
+def _add_option(
+    parser: argparse.ArgumentParser, name: str, help: str, check: Check | None, kind: type, result: bool
+) -> None:
+    """The option of a field; absent from what is parsed if it is not given, so that the preset's value stays."""
+    presets: dict[str, list[str]] = {}
+    for preset, config in PRESETS.items():
+        value = getattr(config, name)
+        if value not in (None, False):
+            presets.setdefault(f"{value:.4g}" if isinstance(value, float) else str(value), []).append(preset)
+    text = f"{help}; {check.words}" if check else help
+    if presets:
+        everywhere = [*presets.values()] == [list(PRESETS)]
+        text += f" ({'; '.join(v if everywhere else f'{v} in {chr(44).join(p)}' for v, p in presets.items())})"
+    if kind is bool:
+        parser.add_argument(flag(name), action="store_true", default=argparse.SUPPRESS, help=text)
+    else:
+        metavar = kind.__name__.upper().replace("STR", "NAME")
+        parser.add_argument(flag(name), type=kind, default=argparse.SUPPRESS, metavar=metavar, help=text)
+

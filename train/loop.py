@@ -1,5 +1,6 @@
-"""The custom training loop: steps under a strategy, validation, selection, checkpoints, and going on from one."""
+"""The custom training loop: steps under a strategy, checkpoints and going on from one, validation, selection."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,18 +11,16 @@ import tensorflow as tf
 
 from adap_tf import AdversarialModel, Evaluator
 from adap_tf.backbones import BACKBONES
-from adap_tf.data import Sampler, training_batches
+from adap_tf.data import AUGMENTATIONS, Sampler, training_batches
 from adap_tf.methods import METHODS
-from train.config import PRECISIONS, Config, UsageError
+from train.checkpoints import Checkpoints
+from train.config import PRECISIONS, Config
+from train.errors import NonFiniteError, UsageError
 from train.monitor import Monitor
 from train.run_folder import Row, RunFolder, replacing
 from train.sources import Splits
 
 SELECTED_BY = {"clean": "clean_ap", "adversarial": "robust_ap"}
-
-
-class NonFiniteError(UsageError):
-    """Training gave a number that is not finite."""
 
 
 @functools.cache
@@ -95,7 +94,7 @@ def make_model(config: Config, splits: Splits, steps: int) -> AdversarialModel:
         margin=config.margin,
     )
     rates = [config.learning_rate * share for share in (1, 0.1, 0.01)]
-    drops = [steps // 2, 3 * steps // 4]
+    drops = [steps // 2 - 1, 3 * steps // 4 - 1]  # Keras changes the rate after the step of that number
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates), epsilon=1e-8))
     return model
 
@@ -110,7 +109,7 @@ def train(config: Config, splits: Splits, folder: RunFolder) -> Row:
         The row of the epoch that was selected.
 
     Raises:
-        UsageError: the batch does not fit the data or the replicas.
+        UsageError: the batch does not fit the data or the replicas, or the disk is full.
         NonFiniteError: a term was not finite; the message names the step, the term and the last good checkpoint.
     """
     strategy = make_strategy(config.replicas)
@@ -120,37 +119,48 @@ def train(config: Config, splits: Splits, folder: RunFolder) -> Row:
         raise UsageError(f"--batch-size: {config.batch_size} cannot be divided among {replicas} replicas")
     folder.open(config)
 
-    steps = sampler.steps_per_epoch * config.epochs
+    epoch_steps = sampler.steps_per_epoch
     with strategy.scope():
-        model = make_model(config, splits, steps)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
-    manager = tf.train.CheckpointManager(checkpoint, str(folder.checkpoints), max_to_keep=2, checkpoint_name="step")
-    if manager.restore_or_initialize():
-        print(f"goes on from {manager.latest_checkpoint}")
-    first_step = int(model.optimizer.iterations)
-    history = folder.history()[: first_step // sampler.steps_per_epoch]
+        model = make_model(config, splits, epoch_steps * config.epochs)
+    checkpoints = Checkpoints(folder.checkpoints, state_of(model), config.checkpoint_minutes)
+    first_step = checkpoints.restore()
+    if first_step:
+        print(f"goes on from step {first_step}: {checkpoints}")
+    history = folder.history()[: first_step // epoch_steps]
+    if len(history) < (first_step - 1) // epoch_steps:
+        raise UsageError(f"--out: {folder.metrics} lacks epochs that {checkpoints} has seen; remove {folder.path}")
 
-    batches = strategy.distribute_datasets_from_function(
-        lambda _: training_batches(splits.train, sampler, first_step, parts=replicas)
-    )
     step = _compiled_step(strategy, model)
+    batches = iter(
+        strategy.distribute_datasets_from_function(
+            lambda _: training_batches(splits.train, sampler, first_step, replicas, AUGMENTATIONS[config.augmentation])
+        )
+    )
     evaluator = Evaluator(model.network, {"clean": None, "robust": config.threat}, seed=config.seed)
     selected_by = SELECTED_BY[model.method.selection]
-    batch = iter(batches)
-    with Monitor.watching(config.name, steps, first_step, folder.tensorboard) as monitor:
-        for epoch in range(len(history) + 1, config.epochs + 1):
-            model.reset_metrics()
-            signals = _run_epoch(step, batch, sampler.steps_per_epoch, monitor, epoch, manager)
+    with (
+        Monitor.watching(folder, first_step, epoch_steps, config.epochs, config.batch_size) as monitor,
+        _kept_if_stopped(model, checkpoints),
+    ):
+        while len(history) < config.epochs:
+            end = (len(history) + 1) * epoch_steps
+            signals = _run_epoch(model, lambda: step(next(batches)), end, epoch_steps, monitor, checkpoints)
             found = evaluator.average_precision(splits.validation.image, splits.validation.label)
-            row = {"epoch": float(epoch), **signals, **{f"{view}_ap": x["ap"] for view, x in found.items()}}
-            monitor.epoch(row, epoch * sampler.steps_per_epoch, config.epochs)
+            row = {"epoch": len(history) + 1.0, **signals, **{f"{view}_ap": x["ap"] for view, x in found.items()}}
             if all(row[selected_by] > earlier[selected_by] for earlier in history):
                 with replacing(folder.best) as part:
                     model.network.save(part)
             history.append(row)
             folder.write_history(history)
-            manager.save(checkpoint_number=epoch * sampler.steps_per_epoch)
+            monitor.epoch(row)
     return max(history, key=lambda row: row[selected_by])
+
+
+def state_of(model: AdversarialModel) -> list[tf.Variable]:
+    """All variables that a run's future depends on, each once: weights, estimators, optimizer, running means."""
+    means = [variable for mean in model.signals.values() for variable in mean.variables]
+    variables = [*model.variables, *model.optimizer.variables, *means]
+    return [variable.value for variable in {id(variable): variable for variable in variables}.values()]
 
 
 def _compiled_step(strategy: tf.distribute.Strategy, model: AdversarialModel) -> Callable[[Any], dict[str, tf.Tensor]]:
@@ -165,24 +175,49 @@ def _compiled_step(strategy: tf.distribute.Strategy, model: AdversarialModel) ->
 
 
 def _run_epoch(
-    step: Callable[[Any], dict[str, tf.Tensor]],
-    batches: Iterator[Any],
-    steps: int,
+    model: AdversarialModel,
+    step: Callable[[], dict[str, tf.Tensor]],
+    end: int,
+    length: int,
     monitor: Monitor,
-    epoch: int,
-    manager: tf.train.CheckpointManager,
+    checkpoints: Checkpoints,
 ) -> Row:
-    """The steps of an epoch; means of the terms over it. Numbers leave the device once, at the end."""
-    signals = []
-    for _ in range(steps):
-        signals.append(step(next(batches)))
-        monitor.step()
-    values = {name: np.array([float(at_step[name]) for at_step in signals]) for name in signals[0]}
-    for name, value in values.items():
-        if name != "loss" and not np.isfinite(value).all():
-            place = (epoch - 1) * steps + int(np.argmax(~np.isfinite(value))) + 1
+    """The epoch's steps up to the one numbered `end`, and a checkpoint; the means of its terms.
+
+    Numbers leave the device at checkpoints only.
+    """
+    first = int(model.steps_taken.value)
+    if first == end - length:
+        model.reset_metrics()
+    means: list[dict[str, tf.Tensor]] = []
+    for number in range(first + 1, end + 1):
+        means.append(step())
+        monitor.step(means[-1])
+        if checkpoints.due or number == end:
+            _check_finite(means, number, length, checkpoints)
+            checkpoints.save(number)
+            means.clear()
+    return {name: float(value) for name, value in model.get_metrics_result().items()}
+
+
+def _check_finite(means: list[dict[str, tf.Tensor]], last: int, length: int, checkpoints: Checkpoints) -> None:
+    """Looks at the running means after each step up to the one numbered `last`."""
+    for name in means[0]:
+        bad = ~np.isfinite([float(at_step[name]) for at_step in means])
+        if name != "loss" and bad.any():
+            step = last - len(means) + int(np.argmax(bad)) + 1
             raise NonFiniteError(
-                f"term {name} was not finite at step {place} (epoch {epoch}); "
-                f"last good checkpoint: {manager.latest_checkpoint or 'none'}; a lower --learning-rate may help"
+                f"term {name} was not finite at step {step} (epoch {-(-step // length)}); "
+                f"last good checkpoint: {checkpoints}; a lower --learning-rate may help"
             )
-    return {name: float(value[-1]) for name, value in values.items()}
+
+
+@contextlib.contextmanager
+def _kept_if_stopped(model: AdversarialModel, checkpoints: Checkpoints) -> Iterator[None]:
+    """A stop by Ctrl-C or SIGTERM loses no step: what is finite goes to disk first."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if np.isfinite([float(mean.result()) for mean in model.signals.values()]).all():
+            checkpoints.save(int(model.steps_taken.value))
+        raise

@@ -5,15 +5,15 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # no gain on small networks, and many warnings
 if not __package__:  # run as a file: its folder is on the path, and the project's has to be
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+import errno
 import importlib.metadata
 import platform
+import signal
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -23,32 +23,46 @@ import tensorflow as tf
 from adap_tf import Evaluator, export_saved_model
 from adap_tf.evaluation import summary
 from train import figures, loop
-from train.config import Config, UsageError, parse
+from train.config import Config, parse
+from train.errors import UsageError
 from train.run_folder import RunFolder, write_json
 from train.sources import Splits, load_splits
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scikit-learn")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+INTERRUPTED, TERMINATED = 130, 143  # exit statuses by convention: 128 and the signal's number
 SHOWN = 5  # images of each class in the figure of perturbations
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; the exit status."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
-        command = parse(arguments)
-        runs = [(command.config, RunFolder(Path(command.out or Path("runs") / command.config.name)))]
-        if command.baseline:
-            beside = replace(command.config, method=command.baseline)
-            out = f"{command.out.rstrip('/')}-{beside.method}" if command.out else Path("runs") / beside.name
-            runs.append((beside, RunFolder(Path(out))))
+        runs = [(config, RunFolder(path)) for config, path in parse(arguments)]
         for config, folder in runs:
             folder.check(config)
         results = [run(config, folder) for config, folder in runs]
+        draw(runs)
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    draw(runs)
-    report(results, runs[0][1], f"PGD-{command.config.eval_steps}")
+        return failed(str(error))
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        return failed(f"{error}; make room, and the same command goes on from the last good checkpoint")
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    config, folder = runs[0]
+    report(results, folder, f"PGD-{config.eval_steps}")
     return 0
+
+
+def failed(problem: str) -> int:
+    """Says in a line what went wrong; the exit status for it."""
+    print(f"error: {problem}", file=sys.stderr)
+    return 2
 
 
 def run(config: Config, folder: RunFolder) -> dict[str, Any]:
@@ -58,13 +72,18 @@ def run(config: Config, folder: RunFolder) -> dict[str, Any]:
         UsageError: the user's mistake, or numbers that are not finite.
     """
     if (finished := folder.finished()) is not None:
-        print(f"{config.name} is finished: {folder.path}")
+        print(f"{folder.path.name} is finished: {folder.path}")
         return finished
-    tf.config.experimental.enable_op_determinism()
-    try:
-        splits = load_splits(config.data, config.positive, config.seed)
-    except ValueError as error:
-        raise UsageError(f"--positive: {error}") from None
+    make_deterministic()
+    splits = load_splits(
+        config.data,
+        config.positive,
+        config.seed if config.split_seed is None else config.split_seed,
+        config.data_dir,
+        config.download,
+        config.train_examples,
+        config.validation_examples,
+    )
     started = time.perf_counter()
     selected = loop.train(config, splits, folder)
     trained = time.perf_counter()
@@ -90,6 +109,16 @@ def run(config: Config, folder: RunFolder) -> dict[str, Any]:
     }
     write_json(folder.results, results)
     return results
+
+
+def make_deterministic() -> None:
+    """Makes TensorFlow repeat itself bit for bit, on one machine and number of replicas.
+
+    Its graph optimiser joins sums into one `AddN` of many terms, which begins with whichever term's buffer happens to
+    be free, so the last digit of a gradient depends on timing; without that rewriting, it does not.
+    """
+    tf.config.experimental.enable_op_determinism()
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
 
 
 def evaluate(config: Config, network: keras.Model, splits: Splits, folder: RunFolder) -> dict[str, Any]:

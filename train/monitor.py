@@ -2,55 +2,92 @@
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from tqdm import tqdm
+
+from train.run_folder import RunFolder
+
+
+WARM_UP, TIMED = 3, 10  # steps that do not count for the speed, and steps that do
 
 
 class Monitor:
     """Progress on a terminal, plain lines in a file or pipe, and scalars in TensorBoard.
 
     Args:
-        title: name of the run.
-        steps: all steps of the run.
+        folder: the run's.
         done: steps that an earlier call has taken.
-        logdir: TensorBoard's folder.
+        epoch_steps: steps of an epoch.
+        epochs: epochs of the run.
+        batch_size: examples of a step.
     """
 
-    def __init__(self, title: str, steps: int, done: int, logdir: Path):
+    def __init__(self, folder: RunFolder, done: int, epoch_steps: int, epochs: int, batch_size: int):
+        self._epoch_steps, self._epochs, self._batch_size = epoch_steps, epochs, batch_size
+        self._taken, self._started = 0, 0.0
         self._bar = tqdm(
-            desc=title, total=steps, initial=done, unit="step", leave=False, dynamic_ncols=True, disable=None
+            desc=folder.path.name,
+            total=epochs * epoch_steps,
+            initial=done,
+            unit="step",
+            leave=False,
+            dynamic_ncols=True,
+            disable=None,
         )
-        self._writer = tf.summary.create_file_writer(str(logdir))
+        self._writer = tf.summary.create_file_writer(str(folder.tensorboard))
 
     @classmethod
     @contextlib.contextmanager
-    def watching(cls, title: str, steps: int, done: int, logdir: Path) -> Iterator["Monitor"]:
+    def watching(cls, *arguments: Any, **options: Any) -> Iterator["Monitor"]:
         """A monitor that is closed whatever happens."""
-        monitor = cls(title, steps, done, logdir)
+        monitor = cls(*arguments, **options)
         try:
             yield monitor
         finally:
             monitor._bar.close()
             monitor._writer.close()
 
-    def step(self) -> None:
-        """One more step is done."""
-        self._bar.update()
+    def step(self, signals: Mapping[str, tf.Tensor]) -> None:
+        """One more step is done; after the first few, says how long the run will take.
 
-    def epoch(self, row: Mapping[str, float], step: int, last: int) -> None:
+        Args:
+            signals: what the step gave; a number of it is read where the clock has to wait for the device.
+        """
+        self._bar.update()
+        self._taken += 1
+        if self._taken == WARM_UP:
+            float(signals["loss"])
+            self._started = time.perf_counter()
+        elif self._taken == WARM_UP + TIMED:
+            float(signals["loss"])
+            self._say_speed((time.perf_counter() - self._started) / TIMED)
+
+    def _say_speed(self, seconds: float) -> None:
+        whole = seconds * self._epochs * self._epoch_steps
+        duration = f"{whole / 3600:.1f} hours" if whole > 3600 else f"{whole / 60:.1f} minutes"
+        self._say(
+            f"{seconds:.3g} s a step, {self._batch_size / seconds:.0f} images/s; {self._epochs} epochs of "
+            f"{self._epoch_steps} steps take {duration} here, without validation"
+        )
+
+    def _say(self, line: str) -> None:
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
+
+    def epoch(self, row: Mapping[str, float]) -> None:
         """Shows an epoch's row of metrics, and writes it for TensorBoard.
 
         Args:
             row: metrics by name, with the number of the `epoch`.
-            step: steps taken so far.
-            last: number of the last epoch.
         """
+        epoch = int(row["epoch"])
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
-        tqdm.write(f"epoch {int(row['epoch'])}/{last}  {numbers}", file=sys.stdout)
-        with self._writer.as_default(step=step):
+        self._say(f"epoch {epoch}/{self._epochs}  {numbers}")
+        with self._writer.as_default(step=epoch * self._epoch_steps):
             for name, value in row.items():
                 tf.summary.scalar(f"validation/{name}" if name.endswith("ap") else f"train/{name}", value)
         self._writer.flush()

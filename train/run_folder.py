@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from train.config import Config, UsageError, flag
+from train.config import Config, flag
+from train.errors import UsageError
 
 Row = dict[str, float]
 
@@ -72,11 +73,21 @@ class RunFolder:
         return json.loads(self.results.read_text()) if self.results.exists() else None
 
     def history(self) -> list[Row]:
-        """The rows of `metrics.csv`, one an epoch; empty before the first."""
+        """The rows of `metrics.csv`, one an epoch; empty before the first.
+
+        Raises:
+            UsageError: they are damaged.
+        """
         if not self.metrics.exists():
             return []
-        with self.metrics.open(newline="") as file:
-            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        try:
+            with self.metrics.open(newline="") as file:
+                rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+                if [row["epoch"] for row in rows] == list(range(1, len(rows) + 1)):
+                    return rows
+        except (KeyError, TypeError, ValueError):
+            pass
+        raise UsageError(f"--out: {self.metrics} is damaged; remove {self.path} or give another --out")
 
     def write_history(self, rows: Sequence[Row]) -> None:
         """Replaces `metrics.csv`; every digit is kept, since a run that goes on selects by these numbers."""

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from adap_tf.data import Examples, Source, digits, splits
+from adap_tf.data import Examples, Source, cifar10, digits, splits
+from train.errors import UsageError
 
 
 class Splits(NamedTuple):
@@ -14,24 +15,70 @@ class Splits(NamedTuple):
     test: Examples
 
 
-def _digits(positive: str, seed: int) -> Splits:
-    source: Source = digits.load()
-    examples = source.one_vs_rest(positive)
-    return Splits(*(examples.take(part) for part in splits.stratified(source.target, (0.6, 0.2, 0.2), seed)))
+Parts = tuple[Source, Source, Source]
 
 
-SOURCES: Mapping[str, Callable[[str, int], Splits]] = {"digits": _digits}
-"""For each data set, a function of the positive class and the seed."""
+def _digits(data_dir: str | None, download: bool, seed: int) -> Parts:
+    """60% to train, 20% to validate, 20% to test, by class."""
+    source = digits.load()
+    train, validation, test = (source.take(p) for p in splits.stratified(source.target, (0.6, 0.2, 0.2), seed))
+    return train, validation, test
 
 
-def load_splits(data: str, positive: str, seed: int) -> Splits:
-    """The splits of a data set.
+def _cifar10(data_dir: str | None, download: bool, seed: int) -> Parts:
+    """The paper's split: 80% of the official training images to train, 20% to validate, by class; the official test."""
+    official, test = cifar10.load(data_dir, download)
+    train, validation = (official.take(p) for p in splits.stratified(official.target, (0.8, 0.2), seed))
+    return train, validation, test
+
+
+SOURCES: Mapping[str, Callable[[str | None, bool, int], Parts]] = {"digits": _digits, "cifar10": _cifar10}
+"""For each data set, a function of its folder (None: the usual one), whether to download it, and the split's seed."""
+
+
+def load_splits(
+    data: str,
+    positive: str,
+    seed: int,
+    data_dir: str | None = None,
+    download: bool = False,
+    train_examples: int | None = None,
+    validation_examples: int | None = None,
+) -> Splits:
+    """The splits of a data set, one class against the rest.
+
+    Args:
+        data: name in `SOURCES`.
+        positive: name of the class to find.
+        seed: of the split, and of the choice of examples where fewer are asked for.
+        data_dir: where the data lie.
+        download: whether to fetch missing data.
+        train_examples: how many to keep of the training split, of each class its share; None keeps all.
+        validation_examples: the same of the validation split.
 
     Raises:
-        ValueError: no such class, or a split without positives; the message is fit for a user.
+        UsageError: the data are missing, there is no such class, a split has no positive, or too many are asked for.
     """
-    loaded = SOURCES[data](positive, seed)
+    try:
+        train, validation, test = SOURCES[data](data_dir, download, seed)
+    except FileNotFoundError as error:
+        raise UsageError(f"--data-dir: {error}") from None
+    train = _cut("--train-examples", train, train_examples, seed)
+    validation = _cut("--validation-examples", validation, validation_examples, seed)
+    try:
+        loaded = Splits(*(part.one_vs_rest(positive) for part in (train, validation, test)))
+    except ValueError as error:
+        raise UsageError(f"--positive: {error}") from None
     for name, part in loaded._asdict().items():
         if not sum(part.positives):
-            raise ValueError(f"class {positive!r} has no example in the {name} split of {data}")
+            raise UsageError(f"--positive: class {positive!r} has no example in the {name} split of {data}")
     return loaded
+
+
+def _cut(option: str, source: Source, count: int | None, seed: int) -> Source:
+    """So many examples, of each class its share."""
+    if count is None:
+        return source
+    if count > len(source):
+        raise UsageError(f"{option}: {count} asked for, and the split has {len(source)}")
+    return source.take(splits.stratified(source.target, (count / len(source),), seed)[0])

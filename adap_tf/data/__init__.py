@@ -1,5 +1,8 @@
 """From data sources to batches: sources, splits, sampler, pipeline."""
 
+from adap_tf.data.augmentations import AUGMENTATIONS as AUGMENTATIONS
+from adap_tf.data.augmentations import Augmentation as Augmentation
+from adap_tf.data.augmentations import CropAndFlip as CropAndFlip
 from adap_tf.data.examples import Examples as Examples
 from adap_tf.data.pipeline import batches as batches
 from adap_tf.data.pipeline import training_batches as training_batches

@@ -1,4 +1,4 @@
-"""Batches for training: step → indices → images, labels and rows."""
+"""Batches for training: step → indices → images, labels and rows → augmentation; one batch ahead of the step."""
 
 import itertools
 from collections.abc import Iterator
@@ -6,20 +6,30 @@ from typing import Any
 
 import tensorflow as tf
 
+from adap_tf.data.augmentations import Augmentation
 from adap_tf.data.examples import Examples, as_unit_range
 from adap_tf.data.sampler import Sampler
 
 Batch = dict[str, tf.Tensor]
 
 
-def training_batches(examples: Examples, sampler: Sampler, first_step: int = 0, parts: int = 1) -> tf.data.Dataset:
+def training_batches(
+    examples: Examples,
+    sampler: Sampler,
+    first_step: int = 0,
+    parts: int = 1,
+    augmentation: Augmentation | None = None,
+) -> tf.data.Dataset:
     """Endless batches from a step on, each cut into equal parts that follow one another.
+
+    A batch is a function of the sampler's seed and the step alone.
 
     Args:
         examples: the training set.
         sampler: draws the batches.
         first_step: the step to begin with.
         parts: number of replicas; must divide the batch size.
+        augmentation: changes the images.
 
     Returns:
         Dicts of `image` `[b, ...]`, `label` `[b, C]`, `row` `[b, C]` with `b = B / parts`.
@@ -27,11 +37,16 @@ def training_batches(examples: Examples, sampler: Sampler, first_step: int = 0, 
     if sampler.batch_size % parts:
         raise ValueError(f"a batch of {sampler.batch_size} cannot be divided among {parts} replicas")
     turns = tf.data.Dataset.counter(start=first_step * parts)
-    return _assembled(turns, examples, sampler, parts)
+    return _assembled(turns, examples, sampler, parts, augmentation)
 
 
 def batches(
-    x: Any, y: Any, batch_size: int = 128, positives_per_batch: int | None = -1, seed: int = 0
+    x: Any,
+    y: Any,
+    batch_size: int = 128,
+    positives_per_batch: int | None = -1,
+    seed: int = 0,
+    augmentation: Augmentation | None = None,
 ) -> tf.data.Dataset:
     """A data set for `AdversarialModel.fit` from arrays; every epoch goes on where the last one stopped.
 
@@ -41,6 +56,7 @@ def batches(
         batch_size: examples in a batch.
         positives_per_batch: positives in a batch, by default half of it; None takes them as they come.
         seed: of the order.
+        augmentation: changes the images, such as `CropAndFlip()`.
 
     Returns:
         `n // batch_size` batches an epoch; dicts as the step takes them.
@@ -56,7 +72,7 @@ def batches(
 
     steps = tf.data.Dataset.from_generator(steps_of_an_epoch, output_signature=tf.TensorSpec([], tf.int64))
     steps = steps.apply(tf.data.experimental.assert_cardinality(sampler.steps_per_epoch))
-    return _assembled(steps, examples, sampler, parts=1)
+    return _assembled(steps, examples, sampler, 1, augmentation)
 
 
 def with_rows(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -79,18 +95,21 @@ def with_rows(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.scan(tf.zeros([tasks], tf.int64), lambda seen, element: number(seen, *element))
 
 
-def _assembled(turns: tf.data.Dataset, examples: Examples, sampler: Sampler, parts: int) -> tf.data.Dataset:
+def _assembled(
+    turns: tf.data.Dataset, examples: Examples, sampler: Sampler, parts: int, augmentation: Augmentation | None
+) -> tf.data.Dataset:
     """Batches for the turns `step · parts + part`."""
     image, label, row = tf.constant(examples.image), tf.constant(examples.label), tf.constant(examples.rows)
     size = sampler.batch_size // parts
 
     def assemble(turn: tf.Tensor) -> Batch:
-        first = (turn % parts) * size
-        places = tf.ensure_shape(sampler.indices(turn // parts)[first : first + size], [size])
-        return {
-            "image": as_unit_range(tf.gather(image, places)),
-            "label": tf.gather(label, places),
-            "row": tf.gather(row, places),
-        }
+        step, first = turn // parts, (turn % parts) * size
+        places = tf.ensure_shape(sampler.indices(step)[first : first + size], [size])
+        drawn = tf.gather(image, places)
+        if augmentation is not None:  # random numbers for the whole batch, so that parts do not matter
+            key = tf.stack([tf.constant(sampler.seed, tf.int64), step])
+            uniform = tf.random.stateless_uniform([sampler.batch_size, augmentation.draws], key)
+            drawn = augmentation(drawn, uniform[first : first + size])
+        return {"image": as_unit_range(drawn), "label": tf.gather(label, places), "row": tf.gather(row, places)}
 
     return turns.map(assemble, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

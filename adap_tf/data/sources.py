@@ -21,6 +21,13 @@ class Source:
     target: np.ndarray
     classes: tuple[str, ...]
 
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def take(self, indices: np.ndarray) -> "Source":
+        """The examples at those places."""
+        return Source(self.image[indices], self.target[indices], self.classes)
+
     def one_vs_rest(self, positive: str) -> Examples:
         """The task of finding one class.
 

@@ -10,20 +10,20 @@ def stratified(target: np.ndarray, shares: Sequence[float], seed: int) -> list[n
 
     Args:
         target: `[n]`, class of each example.
-        shares: fraction of each part, each above 0, together 1.
+        shares: fraction of each part, each above 0, together at most 1; what they leave over is in no part.
         seed: of the order in which a class's examples are dealt out.
 
     Returns:
-        Sorted indices of each part; together they are all indices, each once.
+        Sorted indices of each part: disjoint, of `n` times its share in all, and within one of that in each class.
 
     >>> [part.tolist() for part in stratified(np.array([0, 0, 1, 1]), (0.5, 0.5), seed=0)]
     [[0, 2], [1, 3]]
     """
     random = np.random.default_rng(seed)
-    parts: list[list[np.ndarray]] = [[] for _ in shares]
+    position = np.empty(len(target))
     for value in np.unique(target):
         members = random.permutation(np.flatnonzero(target == value))
-        ends = np.round(np.cumsum(shares) * len(members)).astype(int)
-        for part, piece in zip(parts, np.split(members, ends[:-1]), strict=True):
-            part.append(piece)
-    return [np.sort(np.concatenate(part)) for part in parts]
+        position[members] = (np.arange(len(members)) + 0.5) / len(members)
+    dealt = np.argsort(position, kind="stable")
+    ends = np.round(np.cumsum(shares) * len(target)).astype(int)
+    return [np.sort(part) for part in np.split(dealt, ends)[: len(shares)]]
