@@ -2,16 +2,22 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
-from adap_tf import METHODS
+from adap_tf import METHODS, PGD
 from train.config import PRESETS, Config, flag, parse
 from train.errors import UsageError
 
 GIVEN = {
-    "data": "digits",
+    "data": "cifar10",
     "data_dir": "/data",
+    "download": True,
+    "train_examples": 500,
+    "validation_examples": 100,
+    "split_seed": 9,
+    "augmentation": "crop_flip",
     "positive": "3",
     "method": "adap_ln",
     "lam": 0.4,
@@ -32,29 +38,59 @@ GIVEN = {
     "eval_steps": 3,
     "eval_step_size": 0.07,
     "replicas": 2,
+    "checkpoint_minutes": 0.5,
 }
-"""A value other than the preset's for every option but --data, which has no other."""
+"""A value other than the preset's for every option."""
+FREE = ("data_dir", "download", "replicas", "checkpoint_minutes")
+"""What cannot change a result."""
+
+
+def words(name, value):
+    return [flag(name)] if value is True else [flag(name), str(value)]
 
 
 def test_every_option_changes_its_field():
-    arguments = [word for name, value in GIVEN.items() for word in (flag(name), str(value))]
-    command = parse(["--preset", "digits", "--out", "there", "--baseline", "none", *arguments])
-    assert command.config == Config(**GIVEN)
-    assert (command.out, command.baseline) == ("there", None)
+    arguments = [word for name, value in GIVEN.items() for word in words(name, value)]
+    runs = parse(["--preset", "digits", "--out", "there", "--baseline", "none", *arguments])
+    assert runs == [(Config(**GIVEN), Path("there"))]
     preset = PRESETS["digits"].resolved()
-    assert [name for name, value in GIVEN.items() if value == preset[name]] == ["data"]
+    assert [name for name, value in GIVEN.items() if value == preset[name]] == []
 
 
 def test_without_options_it_is_the_preset_and_a_baseline():
-    command = parse([])
-    assert (command.config, command.out, command.baseline) == (PRESETS["digits"], None, "ce")
-    assert parse(["--method", "ce"]).baseline is None  # not itself
-    assert parse(["--baseline", "adap_ln"]).baseline == "adap_ln"
+    digits = PRESETS["digits"]
+    beside = dataclasses.replace(digits, method="ce")
+    assert parse([]) == [
+        (digits, Path("runs/digits-8-adap_lpn-seed0")),
+        (beside, Path("runs/digits-8-ce-seed0")),
+    ]
+    assert parse(["--out", "there/"]) == [(digits, Path("there")), (beside, Path("there-ce"))]
+    assert [run.method for run, _ in parse(["--method", "ce"])] == ["ce"]  # not itself
+    assert [run.method for run, _ in parse(["--baseline", "adap_ln"])] == ["adap_lpn", "adap_ln"]
+    assert parse(["--preset", "cifar10-mini", "--seed", "2"]) == [
+        (dataclasses.replace(PRESETS["cifar10-mini"], seed=2), Path("runs/cifar10-mini-automobile-adap_lpn-seed2"))
+    ]
+
+
+def test_cifar10_is_the_papers_recipe():
+    config = PRESETS["cifar10"]
+    assert (config.backbone, config.augmentation, config.precision) == ("resnet18", "crop_flip", "float32")
+    assert (config.epochs, config.batch_size, config.weight_decay) == (60, 128, 2e-4)
+    assert config.learning_rate in (1e-3, 1e-4, 1e-5)
+    grids = dict(METHODS[config.method].grids)
+    assert all(getattr(config, name) in values for name, values in grids.items())
+    assert config.margin == 0.6
+    assert config.training_attack == PGD(eps=8 / 255, step_size=0.01, steps=6, start=0.001)
+    assert config.threat == PGD(eps=8 / 255, step_size=0.007, steps=10, start=0.001)
+    mini = PRESETS["cifar10-mini"]
+    changed = {name for name, value in mini.resolved().items() if value != config.resolved()[name]}
+    assert changed == {"train_examples", "validation_examples", "split_seed", "epochs", "backbone"}
+    assert (mini.train_examples, mini.validation_examples, mini.epochs) == (20_000, 5_000, 12)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_is_accepted(method):
-    assert parse(["--method", method]).config.method == method
+    assert parse(["--method", method])[0][0].method == method
 
 
 @pytest.mark.parametrize(
@@ -70,17 +106,19 @@ def test_every_method_is_accepted(method):
     ],
 )
 def test_the_ends_of_a_range_are_accepted(name, value):
-    assert getattr(parse([flag(name), str(value)]).config, name) == value
+    assert getattr(parse([flag(name), str(value)])[0][0], name) == value
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ("--method sgd", "--method: 'sgd' is not accepted; it takes one of ce, adap_ln, adap_lpn"),
-        ("--preset imagenet", "--preset: unknown preset 'imagenet'; it takes one of digits"),
-        ("--data faces", "--data: 'faces' is not accepted; it takes one of digits"),
-        ("--backbone vgg", "--backbone: 'vgg' is not accepted; it takes one of small_cnn, mlp"),
-        ("--precision int8", "--precision: 'int8' is not accepted; it takes one of float32, bfloat16"),
+        ("--preset imagenet", "--preset: unknown preset 'imagenet'; it takes one of digits, cifar10, cifar10-mini"),
+        ("--data faces", "--data: 'faces' is not accepted; it takes one of digits, cifar10"),
+        ("--backbone vgg", "--backbone: 'vgg' is not accepted; it takes one of resnet18, resnet18_cifar, small_cnn, mlp"),
+        ("--precision int8", "--precision: 'int8' is not accepted; it takes one of float32, bfloat16, float16"),
+        ("--augmentation blur", "--augmentation: 'blur' is not accepted; it takes one of none, crop_flip"),
+        ("--download yes", "unrecognized arguments: yes"),
         ("--baseline sgd", "--baseline: unknown method 'sgd'; it takes one of ce, adap_ln, adap_lpn, none"),
         ("--lam", "--lam: expected one argument"),
         ("--lamda 3", "unrecognized arguments: --lamda 3"),
@@ -93,14 +131,26 @@ def test_unknown_names_are_refused(arguments, words):
     assert words in str(caught.value)
 
 
-ABOVE_0 = (("margin", "learning-rate", "eps", "attack-step-size", "eval-step-size"), "a number above 0")
+ABOVE_0 = (
+    ("margin", "learning-rate", "eps", "attack-step-size", "eval-step-size", "checkpoint-minutes"),
+    "a number above 0",
+)
 FROM_0 = (("lam", "weight-decay"), "a number of at least 0")
 RATE = (("gamma1", "gamma2"), "a number above 0 and up to 1")
 COUNT = (
-    ("epochs", "batch-size", "positives-per-batch", "attack-steps", "eval-steps", "replicas"),
+    (
+        "epochs",
+        "batch-size",
+        "positives-per-batch",
+        "attack-steps",
+        "eval-steps",
+        "replicas",
+        "train-examples",
+        "validation-examples",
+    ),
     "a whole number of at least 1",
 )
-SEED = (("seed",), "a whole number from 0 to 2147483647")
+SEED = (("seed", "split-seed"), "a whole number from 0 to 2147483647")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +218,7 @@ def test_a_config_can_be_read_back():
 @pytest.mark.parametrize("name", GIVEN)
 def test_a_difference_is_named_unless_it_cannot_change_the_result(name):
     stored = PRESETS["digits"].resolved()
-    wanted = None if name in ("data_dir", "replicas") else name
+    wanted = None if name in FREE else name
     assert PRESETS["digits"].differing(stored | {name: "other"}) == wanted
     del stored[name]
     assert PRESETS["digits"].differing(stored) == wanted

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from adap_tf.data import Examples, Sampler, batches, digits, splits, training_batches, with_rows
+from adap_tf.data import CropAndFlip, Examples, Sampler, batches, digits, splits, training_batches, with_rows
 
 
 def labels(positives, negatives):
@@ -225,6 +225,14 @@ def test_stratified_classes_that_cannot_be_divided_evenly():
         assert (np.abs(np.bincount(target[part], minlength=3) - share * np.array([7, 1, 2])) < 1).all()
 
 
+def test_stratified_can_leave_some_over_and_gives_exactly_what_is_asked():
+    target = np.repeat([0, 1, 2], [70, 11, 19])
+    for count in (1, 10, 37, 100):
+        (part,) = splits.stratified(target, (count / 100,), seed=3)
+        assert len(part) == len(set(part)) == count
+        assert (np.abs(np.bincount(target[part], minlength=3) - count / 100 * np.array([70, 11, 19])) <= 1).all()
+
+
 def test_digits_are_a_tenth_each():
     source = digits.load()
     examples = source.one_vs_rest("8")
@@ -233,3 +241,76 @@ def test_digits_are_a_tenth_each():
     assert examples.positives == (174,)
     with pytest.raises(ValueError, match="unknown class 'cat'; classes: 0, 1"):
         source.one_vs_rest("cat")
+
+
+def image_of(height, width, count=1):
+    """Every pixel different, none black."""
+    size = height * width * 2
+    pixels = np.arange(1, count * size + 1).reshape(count, height, width, 2)
+    return tf.constant(pixels, tf.int32)
+
+
+def test_crop_and_flip_by_hand():
+    image = tf.constant([[[1], [2], [3]], [[4], [5], [6]]])[None]  # 2×3 pixels
+    augment = CropAndFlip(padding=1)
+    for uniform, wanted in (
+        ([0.5, 0.5, 0.4], [[1, 2, 3], [4, 5, 6]]),  # the middle of -1, 0, 1: not moved
+        ([0.5, 0.5, 0.6], [[3, 2, 1], [6, 5, 4]]),  # mirrored
+        ([0.0, 0.0, 0.4], [[0, 0, 0], [0, 1, 2]]),  # the window's corner is the padding's
+        ([0.99, 0.99, 0.4], [[5, 6, 0], [0, 0, 0]]),
+        ([0.99, 0.0, 0.6], [[5, 4, 0], [0, 0, 0]]),
+    ):
+        found = augment(image, tf.constant([uniform]))
+        np.testing.assert_array_equal(found[0, :, :, 0], wanted)
+
+
+def test_crop_and_flip_treats_each_image_by_its_own_numbers():
+    image, uniform = image_of(5, 4, count=3), tf.random.stateless_uniform([3, 3], [1, 2])
+    whole = CropAndFlip()(image, uniform)
+    assert whole.shape == image.shape
+    for place in range(3):
+        one = CropAndFlip()(image[place : place + 1], uniform[place : place + 1])
+        np.testing.assert_array_equal(one[0], whole[place])
+
+
+def test_all_shifts_and_both_sides_come_about_as_often():
+    image = image_of(1, 1, count=1)
+    uniform = tf.random.stateless_uniform([9000, 3], [0, 0])
+    found = CropAndFlip(padding=1)(tf.repeat(image, 9000, 0), uniform)[:, 0, 0, 0].numpy()
+    assert abs((found > 0).mean() - 1 / 9) < 0.012  # the only pixel stays in view for one of nine shifts
+    wide = CropAndFlip(padding=0)(tf.repeat(image_of(1, 2), 9000, 0), uniform)[:, 0, 0, 0].numpy()
+    assert abs((wide == 1).mean() - 0.5) < 0.02
+
+
+def pictures():
+    image = np.random.default_rng(0).integers(1, 256, (20, 4, 4, 3), np.uint8)
+    return Examples(image, np.arange(20) % 4 == 0)
+
+
+def test_augmented_batches_depend_on_seed_and_step_and_on_no_parts():
+    examples, augment = pictures(), CropAndFlip(1)
+
+    def drawn_images(seed=5, first=0, parts=1, augmentation=augment):
+        sampler = Sampler(examples.label, 8, 4, seed)
+        dataset = training_batches(examples, sampler, first, parts, augmentation)
+        return np.concatenate([batch["image"].numpy() for batch in dataset.take(3 * parts)]).reshape(3, 8, 4, 4, 3)
+
+    whole = drawn_images()
+    np.testing.assert_array_equal(drawn_images(parts=2), whole)
+    np.testing.assert_array_equal(drawn_images(first=2)[0], whole[2])
+    plain = drawn_images(augmentation=None)
+    assert (whole != plain).any(axis=(2, 3, 4)).mean() > 0.8
+    sampler = Sampler(examples.label, 8, 4, 5)
+    for step in range(3):  # what `CropAndFlip` makes of the same examples
+        uniform = tf.random.stateless_uniform([8, 3], [5, step])
+        wanted = augment(tf.constant(examples.image[sampler.indices(step).numpy()]), uniform)
+        np.testing.assert_array_equal(whole[step], tf.cast(wanted, tf.float32) / 255)
+    assert len({step.tobytes() for step in (*whole, *drawn_images(seed=6))}) == 6
+
+
+def test_fit_batches_can_be_augmented():
+    examples = pictures()
+    first = next(iter(batches(examples.image, examples.label, 8, augmentation=CropAndFlip())))
+    sampler = Sampler(examples.label, 8, 4)
+    wanted = next(iter(training_batches(examples, sampler, augmentation=CropAndFlip())))
+    np.testing.assert_array_equal(first["image"], wanted["image"])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from adap_tf.data import Examples
+from adap_tf.data import Source
 from train import loop, main, monitor, sources
 from train.config import PRESETS
 
@@ -49,9 +49,9 @@ def test_mistakes_that_the_data_show(capsys, tmp_path, monkeypatch):
         capsys, "--batch-size", "63", "--replicas", "2", "--out", out
     )
 
-    def without_positives(positive, seed):
-        part = Examples(np.zeros((4, 2)), [1, 0, 0, 1])
-        return sources.Splits(part, Examples(np.zeros((2, 2)), [0, 0]), part)
+    def without_positives(data_dir, download, seed):
+        part = Source(np.zeros((4, 2)), np.array([1, 0, 0, 1]), ("0", "8"))
+        return part, part.take(np.array([1, 2])), part
 
     monkeypatch.setitem(sources.SOURCES, "digits", without_positives)
     assert "--positive: class '8' has no example in the validation split" in failed(capsys, "--out", out)

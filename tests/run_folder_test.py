@@ -75,6 +75,16 @@ def test_history_comes_back(folder):
     assert folder.metrics.read_text().splitlines()[:2] == ["epoch,loss,clean_ap", "1,-0.5,0.25"]
 
 
+@pytest.mark.parametrize("text", ["", "epoch,loss\n1,\n", "epoch,loss\n1,a\n", "epoch,loss\n2,0.5\n", "loss\n0.5\n"])
+def test_a_damaged_history_is_named(folder, text):
+    folder.metrics.write_text(text)
+    if text:
+        with pytest.raises(UsageError, match=r"^--out: .*metrics\.csv is damaged"):
+            folder.history()
+    else:
+        assert folder.history() == []
+
+
 def test_scores_come_back(folder, rng):
     label, scores = np.array([[1.0], [np.nan]]), {"clean": rng.normal(size=(2, 1)), "pgd": rng.normal(size=(2, 1))}
     folder.write_scores(label, scores)
