@@ -94,7 +94,8 @@ class AdversarialModel(keras.Model):
             **kwargs: further arguments of `keras.Model.compile`.
         """
         optimizer = keras.optimizers.get(optimizer)
-        if self.network.compute_dtype == "float16" and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        scaling = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if not scaling and _computes_in("float16", self.network):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.network.trainable_variables)
@@ -131,7 +132,9 @@ class AdversarialModel(keras.Model):
         gradients = tape.gradient(targets, weights, output_gradients=seeds, unconnected_gradients="zero")
         if self.l2:
             l2 = scale * self.l2 / replicas.count
-            gradients = [g + tf.cast(l2, g.dtype) * tf.cast(w, g.dtype) for g, w in zip(gradients, weights, strict=True)]
+            gradients = [
+                g + tf.cast(l2, g.dtype) * tf.cast(w, g.dtype) for g, w in zip(gradients, weights, strict=True)
+            ]
         self.optimizer.apply(gradients, weights)
         self.steps_taken.assign_add(1)
 
@@ -181,3 +184,8 @@ class AdversarialModel(keras.Model):
         image, label, _ = keras.utils.unpack_x_y_sample_weight(data)
         label = tf.reshape(label, [image.shape[0], -1])
         return {"image": image, "label": label, "row": tf.fill(tf.shape(label), tf.constant(-1, tf.int64))}
+
+
+def _computes_in(dtype: str, layer: keras.Layer) -> bool:
+    """Whether a layer or one within it computes in that type; a model's own type says nothing after it was loaded."""
+    return layer.compute_dtype == dtype or any(_computes_in(dtype, inner) for inner in getattr(layer, "layers", ()))

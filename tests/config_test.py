@@ -115,7 +115,10 @@ def test_the_ends_of_a_range_are_accepted(name, value):
         ("--method sgd", "--method: 'sgd' is not accepted; it takes one of ce, adap_ln, adap_lpn"),
         ("--preset imagenet", "--preset: unknown preset 'imagenet'; it takes one of digits, cifar10, cifar10-mini"),
         ("--data faces", "--data: 'faces' is not accepted; it takes one of digits, cifar10"),
-        ("--backbone vgg", "--backbone: 'vgg' is not accepted; it takes one of resnet18, resnet18_cifar, small_cnn, mlp"),
+        (
+            "--backbone vgg",
+            "--backbone: 'vgg' is not accepted; it takes one of resnet18, resnet18_cifar, small_cnn, mlp",
+        ),
         ("--precision int8", "--precision: 'int8' is not accepted; it takes one of float32, bfloat16, float16"),
         ("--augmentation blur", "--augmentation: 'blur' is not accepted; it takes one of none, crop_flip"),
         ("--download yes", "unrecognized arguments: yes"),

@@ -1,6 +1,7 @@
 """The command: what it refuses, what it writes, and how it goes on."""
 
 import dataclasses
+import itertools
 import json
 import re
 import shutil
@@ -14,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from adap_tf.data import Source
-from train import loop, main, monitor, sources
+from train import building, loop, main, monitor, sources
 from train.config import PRESETS
 
 COMMAND = str(Path(main.__file__))
@@ -75,33 +76,47 @@ def test_folders_that_will_not_do(capsys, tmp_path):
 
 def test_numbers_that_are_not_finite_end_the_run(capsys, tmp_path):
     error = failed(capsys, "--learning-rate", "1e38", "--baseline", "none", "--out", str(tmp_path / "run"), *SHORT)
-    assert "term P was not finite at step 2 (epoch 1)" in error
+    assert re.search(r"term P was not finite at step [23] \(epoch 1\)", error)
     assert "last good checkpoint: none" in error
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_the_last_good_checkpoint_is_named(capsys, tmp_path, monkeypatch):
-    whole = loop.training_batches
+    step, numbers = loop.Training._step, itertools.count(1)
 
-    def poisoned(*arguments, **options):
-        def spoil(step, batch):
-            return {**batch, "image": tf.where(step == 19, np.nan, batch["image"])}
+    def spoiled(self, batch):
+        return step(self, batch) | ({"P": np.nan} if next(numbers) == 20 else {})
 
-        return whole(*arguments, **options).enumerate().map(spoil)
-
-    monkeypatch.setattr(loop, "training_batches", poisoned)
+    monkeypatch.setattr(loop.Training, "_step", spoiled)
     error = failed(capsys, "--baseline", "none", "--out", str(tmp_path / "run"), *SHORT)
     assert "term P was not finite at step 20 (epoch 2)" in error  # 16 steps an epoch
     assert f"last good checkpoint: {tmp_path / 'run' / 'checkpoints' / 'step-16'};" in error
-    assert (tmp_path / "run" / "checkpoints" / "step-16.index").exists()
+    assert (tmp_path / "run" / "checkpoints" / "step-16" / "state.index").exists()
     assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_weights_that_are_not_finite_are_no_good_checkpoint(capsys, tmp_path, monkeypatch):
+    # A kernel's ReLU may turn NaN into 0, and then no term shows what became of the weights.
+    whole = loop.training_batches
+
+    def poisoned(*arguments):
+        def spoil(step, batch):
+            return {**batch, "image": tf.where(step == 19, np.nan, batch["image"])}
+
+        return whole(*arguments).enumerate().map(spoil)
+
+    monkeypatch.setattr(loop, "training_batches", poisoned)
+    error = failed(capsys, "--baseline", "none", "--out", str(tmp_path / "run"), *SHORT)
+    assert re.search(r"error: (term P was|weights \S*kernel were) not finite at step \d+ \(epoch 2\)", error)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-16"]
 
 
 def test_more_positives_a_batch_than_there_are_works_and_says_so(capsys):
     splits = sources.load_splits("digits", "8", 0)
     config = dataclasses.replace(PRESETS["digits"], batch_size=512, positives_per_batch=300)
-    assert loop.make_sampler(config, splits).positives_per_batch == 104
+    assert building.make_sampler(config, splits).positives_per_batch == 104
     assert "300 positives a batch asked for; with this data a batch holds 104" in capsys.readouterr().out
-    loop.make_sampler(PRESETS["digits"], splits)
+    building.make_sampler(PRESETS["digits"], splits)
     assert capsys.readouterr().out == ""
 
 
@@ -154,7 +169,7 @@ def test_selection_takes_the_best_validation_epoch(finished):
 
 
 def test_a_finished_run_prints_its_results_and_is_not_touched(finished, capsys, monkeypatch):
-    monkeypatch.setattr(loop, "train", None)  # nobody may call it
+    monkeypatch.setattr(loop, "Training", None)  # nobody may call it
     before = (finished / "results.json").stat().st_mtime_ns
     assert main.main(["--out", str(finished), *SHORT]) == 0
     printed = capsys.readouterr().out
@@ -168,17 +183,17 @@ def test_a_folder_of_another_run_is_refused_by_the_field(finished, capsys):
     assert "--lam: " in failed(capsys, "--out", str(finished), "--lam", "3", *SHORT)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_end(finished, tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on_to_the_same_end(finished, tmp_path, monkeypatch, capsys):
     command = ["--out", str(tmp_path / "run"), "--baseline", "none", *SHORT]
 
-    def interrupt(self, row, step, last):
+    def interrupt(self, row):
         if row["epoch"] == 2:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(monitor.Monitor, "epoch", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            main.main(command)
+        assert main.main(command) == 130
+    assert "interrupted; the same command goes on from here" in capsys.readouterr().err
     assert main.main(command) == 0
     assert (tmp_path / "run" / "metrics.csv").read_text() == (finished / "metrics.csv").read_text()
     for one, other in zip(

@@ -134,7 +134,7 @@ def test_attack_noise_follows_seed_and_step(data):
     for seed, step in ((0, 0), (0, 0), (0, 1), (1, 0)):
         model = AdversarialModel(linear(weight), "adap_ln", 6, seed=seed, attack=PGD(eps=1.0, step_size=1e-9, steps=1))
         model.compile()
-        model.optimizer.iterations.assign(step)
+        model.steps_taken.assign(step)
         drawn.append(
             model._attacked(model.method.attack, as_batch(data, np.arange(N)), adap_tf.model.Replicas()).numpy()
         )
@@ -144,9 +144,7 @@ def test_attack_noise_follows_seed_and_step(data):
 
 
 def test_regularisation_losses_of_the_network_are_added(data):
-    network = keras.Sequential(
-        [keras.Input((D,), dtype="float64"), keras.layers.Dense(1, dtype="float64", kernel_regularizer="l2")]
-    )
+    network = penalised(np.ones((D, 1)))
     network.set_weights([np.ones((D, 1)), np.zeros(1)])
     plain = linear(np.ones((D, 1)))
     plain.set_weights([np.ones((D, 1)), np.zeros(1)])
@@ -259,6 +257,66 @@ def test_low_precision_networks_have_wide_scores(rng):
     assert all(
         (old != new.numpy()).any() for old, new in zip(before[:-1], network.trainable_variables[:-1], strict=True)
     )
+
+
+def penalised(weight):
+    """A linear scorer with a loss of its own."""
+    dense = keras.layers.Dense(1, dtype="float64", kernel_regularizer="l2")
+    network = keras.Sequential([keras.Input((D,), dtype="float64"), dense])
+    network.set_weights([weight, np.array([0.2])])
+    return network
+
+
+def test_loss_scaling_scales_every_part_of_the_gradient(rng, data):
+    weight, moved = rng.normal(size=(D, 1)), []
+    for wrap in (lambda plain: plain, lambda plain: keras.optimizers.LossScaleOptimizer(plain, initial_scale=2.0**20)):
+        model = AdversarialModel(penalised(weight), "adap_lpn", 6, examples=N, l2=0.1)
+        model.compile(wrap(keras.optimizers.SGD(0.5)))
+        model.train_step(as_batch(data, np.arange(N)))
+        moved.append(model.network.get_weights()[0])
+    assert np.abs(moved[0] - weight).min() > 1e-3
+    np.testing.assert_allclose(moved[0], moved[1], rtol=0, atol=1e-7)  # the scale is float32
+
+
+def test_a_step_whose_gradient_overflows_is_left_out_and_the_scale_halved(rng, data):
+    weight = rng.normal(size=(D, 1))
+    model = AdversarialModel(linear(weight), "adap_lpn", 6, examples=N)
+    model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.5), initial_scale=np.inf))
+    step = tf.function(model.train_step)
+    step(as_batch(data, np.arange(N)))
+    np.testing.assert_array_equal(model.network.get_weights()[0], weight)
+    assert (int(model.optimizer.iterations), int(model.steps_taken)) == (0, 1)  # the next attack has its own noise
+    model.optimizer.dynamic_scale.assign(2.0**10)
+    step(as_batch(data, np.arange(N)))
+    assert (model.network.get_weights()[0] != weight).any()
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_low_precision_follows_float32(rng, policy, tmp_path):
+    image, label = float32_data(rng)
+
+    def trained(policy):
+        keras.utils.set_random_seed(3)
+        keras.config.set_dtype_policy(policy)
+        network = adap_tf.BACKBONES["small_cnn"]((8, 8, 1))
+        keras.config.set_dtype_policy("float32")
+        model = AdversarialModel(network, "adap_lpn", 16, l2=1e-3)
+        model.compile(keras.optimizers.SGD(0.1))
+        model.fit(batches(image, label, 16, seed=1), epochs=2, verbose=0, shuffle=False)
+        return model
+
+    low, full = trained(policy), trained("float32")
+    scaling = isinstance(low.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaling == (policy == "mixed_float16")
+    assert {weight.dtype for weight in low.network.weights} == {"float32"}
+    assert {variable.dtype for each in low.estimators.values() for variable in each.variables} == {"float32"}
+    scores, wanted = low.predict(image, verbose=0), full.predict(image, verbose=0)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, wanted, atol=0.1 * np.std(wanted))
+    low.network.save(tmp_path / "network.keras")
+    loaded = AdversarialModel(keras.models.load_model(tmp_path / "network.keras"), "adap_lpn", 16)
+    loaded.compile()
+    assert isinstance(loaded.optimizer, keras.optimizers.LossScaleOptimizer) == scaling
 
 
 def test_bad_models_are_refused():

@@ -45,6 +45,7 @@ ORDER = (
     "train.run_folder",
     "train.monitor",
     "train.figures",
+    "train.building",
     "train.loop",
     "train.main",
 )

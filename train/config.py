@@ -273,4 +273,3 @@ def _add_option(
     else:
         metavar = kind.__name__.upper().replace("STR", "NAME")
         parser.add_argument(flag(name), type=kind, default=argparse.SUPPRESS, metavar=metavar, help=text)
-

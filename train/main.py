@@ -22,9 +22,10 @@ import tensorflow as tf
 
 from adap_tf import Evaluator, export_saved_model
 from adap_tf.evaluation import summary
-from train import figures, loop
+from train import figures
 from train.config import Config, parse
 from train.errors import UsageError
+from train.loop import Training
 from train.run_folder import RunFolder, write_json
 from train.sources import Splits, load_splits
 
@@ -85,7 +86,7 @@ def run(config: Config, folder: RunFolder) -> dict[str, Any]:
         config.validation_examples,
     )
     started = time.perf_counter()
-    selected = loop.train(config, splits, folder)
+    selected = Training(config, splits, folder).run()
     trained = time.perf_counter()
     network = keras.models.load_model(folder.best)
     test = evaluate(config, network, splits, folder)

@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from train.run_folder import RunFolder
 
-
 WARM_UP, TIMED = 3, 10  # steps that do not count for the speed, and steps that do
 
 

@@ -1,0 +1,92 @@
+"""What a config stands for: devices, batches and model."""
+
+import functools
+
+import keras
+import tensorflow as tf
+
+from adap_tf import AdversarialModel
+from adap_tf.backbones import BACKBONES
+from adap_tf.data import Sampler
+from adap_tf.methods import METHODS
+from train.config import PRECISIONS, Config
+from train.errors import UsageError
+from train.sources import Splits
+
+
+@functools.cache
+def make_strategy(replicas: int | None) -> tf.distribute.Strategy:
+    """All GPUs, or as many devices as asked for: GPUs if there are any, else logical devices of the CPU.
+
+    One strategy a process and size: TensorFlow numbers the collectives of each strategy from the same start, so a
+    second one would run into the first one's.
+
+    Raises:
+        UsageError: more replicas than devices.
+    """
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    if kind == "CPU" and (replicas or 1) > 1:
+        _split_cpu(replicas or 1)
+    devices = [device.name for device in tf.config.list_logical_devices(kind)]
+    count = replicas or (len(devices) if kind == "GPU" else 1)
+    if count > len(devices):
+        raise UsageError(f"--replicas: {count} asked for, and there are {len(devices)} {kind} devices")
+    return tf.distribute.MirroredStrategy(devices[:count]) if count > 1 else tf.distribute.get_strategy()
+
+
+def _split_cpu(count: int) -> None:
+    """Makes logical CPU devices, which works once a process and before TensorFlow's first operation."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    if len(tf.config.get_logical_device_configuration(cpu) or []) < count:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+
+
+def make_sampler(config: Config, splits: Splits, replicas: int = 1) -> Sampler:
+    """The batches of a run.
+
+    Raises:
+        UsageError: the batch does not fit the data or the replicas.
+    """
+    if config.batch_size % replicas:
+        raise UsageError(f"--batch-size: {config.batch_size} cannot be divided among {replicas} replicas")
+    asked = None
+    if METHODS[config.method].sampling == "positives":
+        asked = config.positives_per_batch or max(config.batch_size // 2, 1)
+        if asked > config.batch_size:
+            raise UsageError(f"--positives-per-batch: {asked} is more than the batch of {config.batch_size}")
+    if config.batch_size > len(splits.train):
+        raise UsageError(
+            f"--batch-size: {config.batch_size} is more than the {len(splits.train)} training examples of {config.data}"
+        )
+    sampler = Sampler(splits.train.label, config.batch_size, asked, config.seed)
+    if asked not in (None, sampler.positives_per_batch):
+        print(f"note: {asked} positives a batch asked for; with this data a batch holds {sampler.positives_per_batch}")
+    return sampler
+
+
+def make_model(config: Config, splits: Splits, steps: int) -> AdversarialModel:
+    """Network, method and optimizer of a run; call it in the strategy's scope."""
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(PRECISIONS[config.precision])
+    try:
+        network = BACKBONES[config.backbone](splits.train.image.shape[1:], splits.train.label.shape[1])
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model = AdversarialModel(
+        network,
+        config.method,
+        splits.train.positives,
+        examples=len(splits.train),
+        attack=config.training_attack,
+        threat=config.threat,
+        l2=config.weight_decay,
+        seed=config.seed,
+        lam=config.lam,
+        gamma1=config.gamma1,
+        gamma2=config.gamma2,
+        margin=config.margin,
+    )
+    rates = [config.learning_rate * share for share in (1, 0.1, 0.01)]
+    drops = [steps // 2 - 1, 3 * steps // 4 - 1]  # Keras changes the rate after the step of that number
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates), epsilon=1e-8))
+    return model
