@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -36,7 +37,7 @@ def resnet18(
     """
     if stem not in STEMS:
         raise ValueError(f"stem must be one of {', '.join(STEMS)}, not {stem!r}")
-    image = keras.Input(input_shape, name="image")
+    image = keras.Input(input_shape, dtype=_wide(), name="image")
     large = stem == "imagenet"
     x = _conv(_normalised(image), widths[0], kernel=7 if large else 3, stride=2 if large else 1)
     x = layers.ReLU()(_batch_norm()(x))
@@ -56,7 +57,7 @@ def small_cnn(input_shape: Sequence[int], tasks: int = 1, widths: Sequence[int] 
         tasks: number of logits.
         widths: channels of the convolutions.
     """
-    image = keras.Input(input_shape, name="image")
+    image = keras.Input(input_shape, dtype=_wide(), name="image")
     x = _normalised(image)
     for place, width in enumerate(widths):
         x = layers.ReLU()(_batch_norm()(_conv(x, width, stride=1 if place == 0 else 2)))
@@ -71,7 +72,7 @@ def mlp(input_shape: Sequence[int], tasks: int = 1, widths: Sequence[int] = (128
         tasks: number of logits.
         widths: units of the hidden layers.
     """
-    image = keras.Input(input_shape, name="image")
+    image = keras.Input(input_shape, dtype=_wide(), name="image")
     x = layers.Flatten()(image)
     for width in widths:
         x = layers.Dense(width, activation="relu")(x)
@@ -90,8 +91,7 @@ BACKBONES: Mapping[str, Callable[..., keras.Model]] = {
 def _normalised(image: tf.Tensor) -> tf.Tensor:
     """Colours by ImageNet's mean and deviation, other channels to [-1, 1]; before any rounding to a low precision."""
     mean, deviation = (MEAN, DEVIATION) if image.shape[-1] == 3 else ((0.5,), (0.5,))
-    scale = [1 / d for d in deviation]
-    offset = [-m / d for m, d in zip(mean, deviation, strict=True)]
+    scale, offset = 1 / np.array(deviation), -np.array(mean) / np.array(deviation)
     return layers.Rescaling(scale, offset, dtype=_wide())(image)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from adap_tf.attacks import PGD, ascending, keyed_noise
-from adap_tf.data.examples import as_unit_range
+from adap_tf.data.examples import Examples, as_unit_range
 from adap_tf.metrics import mean_average_precision
 from adap_tf.terms import ADVERSARIAL, CrossEntropy, Scored
 
@@ -66,8 +66,9 @@ class Evaluator:
 
         Args:
             image: `[n, ...]`, float in [0, 1] or uint8 in 0…255.
-            label: `[n, C]`, 0, 1 or NaN for unknown.
+            label: `[n, C]` or `[n]`, 0, 1 or NaN for unknown.
         """
+        label = np.reshape(label, (len(label), -1))
         parts = [self._batch(image, label, first) for first in range(0, len(image), self.batch_size)]
         return {threat: np.concatenate([part[threat] for part in parts])[: len(image)] for threat in self.threats}
 
@@ -123,12 +124,14 @@ def arrays_of(x: Any, y: Any = None) -> tuple[np.ndarray, np.ndarray]:
         y: labels, `[n]` or `[n, C]`, where `x` is an array.
 
     Raises:
-        ValueError: labels are missing.
+        ValueError: labels are missing, or `Examples` refuses what is given.
     """
     if y is None:
         if hasattr(x, "shape") or not isinstance(x, Iterable):
             raise ValueError("labels are missing: give y beside x, or a data set of batches that hold both")
         pairs = [(b["image"], b["label"]) if isinstance(b, Mapping) else b[:2] for b in x]
+        if not pairs:
+            raise ValueError("the data set is empty")
         x, y = (np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*pairs, strict=True))
-    x, y = np.asarray(x), np.asarray(y, np.float32)
-    return x, y.reshape(len(y), -1)
+    examples = Examples(x, y)
+    return examples.image, examples.label

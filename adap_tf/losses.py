@@ -6,8 +6,10 @@ Li, Tong and Yang, "Maximization of Average Precision for Deep Learning with Adv
 (NeurIPS 2023).
 """
 
+import math
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -58,6 +60,32 @@ def cross_entropy(h: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
     """
     away = 1 - 2 * label  # the direction in which the loss grows
     return tf.nn.softplus(away * h), away * tf.sigmoid(away * h)
+
+
+def cross_entropy_odds(h: tf.Tensor, label: tf.Tensor, known: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """`log(e^S - 1)` of each example's summed cross-entropy `S`: what an attack on several labels ascends.
+
+    It grows with `S`, so both have the same maximum and the same direction of ascent; but where `S` and its slopes
+    round to 0, because every score is far on its label's side, this one's slopes add up to at least 1. With a single
+    known label it is the logit against that label, `(1 - 2y)h`.
+
+    Args:
+        h: logits, `[B, C]`.
+        label: 0 or 1, `[B, C]`.
+        known: 1 where the label is known, else 0, `[B, C]`.
+
+    Returns:
+        Values `[B]` and slopes `[B, C]`; 0 for an example without a known label.
+    """
+    far = -40.0  # below it, log(softplus(a)) and log(1 - exp(-exp(a))) are a to the last digit
+    away = 1 - 2 * label
+    a = tf.where(known > 0, away * h, -np.inf)
+    log_each = tf.where(a < far, a, tf.math.log(tf.nn.softplus(tf.maximum(a, far))))
+    log_sum = tf.reduce_logsumexp(log_each, axis=-1, keepdims=True)
+    total = tf.reduce_sum(tf.nn.softplus(a), axis=-1, keepdims=True)
+    log_rest = tf.where(log_sum < far, log_sum, tf.math.log(-tf.math.expm1(-tf.maximum(total, math.exp(far)))))
+    value = tf.where(log_sum > -np.inf, total + log_rest, 0)[:, 0]
+    return value, tf.where(known > 0, away * tf.exp(tf.math.log_sigmoid(a) - log_rest), 0)
 
 
 def bernoulli_kl(h: tf.Tensor, h_adv: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -17,7 +17,7 @@ Nothing outside this file branches on a method's name. A method of your own is o
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import keras
@@ -33,6 +33,7 @@ from adap_tf.terms import (
     PointwiseDivergence,
     Scored,
     Term,
+    fields_of,
     tuned,
 )
 
@@ -69,6 +70,9 @@ class Method:
             raise ValueError(f"lam must be a number of at least 0, not {self.lam}")
         if ADVERSARIAL in self.views and self.attack is None:
             raise ValueError(f"method {self.name!r} has a term on perturbed data and so needs an attack")
+        by_key = {estimator_key(term): term for term in self.terms}
+        if any(by_key[estimator_key(term)] != term for term in self.terms):
+            raise ValueError(f"method {self.name!r} has two terms that differ and would share an estimator")
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -80,20 +84,33 @@ class Method:
         """The views that its terms read, clean first."""
         return tuple(view for view in (CLEAN, ADVERSARIAL) if any(view in term.views for term in self.terms))
 
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """What the terms are called in logs, in their order: by name, and by view too where a name comes twice."""
+        names = [term.name for term in self.terms]
+        return tuple(
+            name if names.count(name) == 1 else estimator_key(term)
+            for name, term in zip(names, self.terms, strict=True)
+        )
+
+    @property
+    def hyperparameters(self) -> frozenset[str]:
+        """The hyperparameters that make a difference to it: the fields of its terms, and `lam` if it weighs any."""
+        own = {name for term in self.terms for name in fields_of(term)}
+        return frozenset(own | {"lam"} if self.regularisers else own)
+
     def tuned(self, **hyperparameters: Any) -> "Method":
         """This method with other hyperparameters: `lam`, or a field of its terms such as `gamma1` or `margin`.
 
-        A field that none of its terms has is accepted and changes nothing, so that one set of hyperparameters can
+        A field of another method's terms is accepted and changes nothing, so that one set of hyperparameters can
         serve several methods.
 
         Raises:
             ValueError: a hyperparameter that no term knows, or a value out of range.
         """
-        unknown = set(hyperparameters) - HYPERPARAMETERS
-        if unknown:
-            raise ValueError(
-                f"unknown hyperparameter {sorted(unknown)[0]!r}; known: {', '.join(sorted(HYPERPARAMETERS))}"
-            )
+        known = HYPERPARAMETERS | self.hyperparameters
+        if unknown := set(hyperparameters) - known:
+            raise ValueError(f"unknown hyperparameter {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
         return replace(
             self,
             loss=tuned(self.loss, **hyperparameters),
@@ -120,10 +137,10 @@ class Method:
         """
         signals = {"loss": tf.zeros([], batch.label.dtype)}
         gradients = {view: tf.zeros_like(batch.label) for view in self.views}
-        for term in self.terms:
-            weight = 1.0 if term is self.loss else self.lam
+        weights = (1.0, *(self.lam for _ in self.regularisers))
+        for name, term, weight in zip(self.signals, self.terms, weights, strict=True):
             value, slopes = term(batch, estimators.get(estimator_key(term)))
-            signals[term.name] = value
+            signals[name] = value
             signals["loss"] += weight * value
             gradients |= {view: gradients[view] + weight * slope for view, slope in slopes.items()}
         return signals, gradients
@@ -134,10 +151,10 @@ def estimator_key(term: Term) -> str:
     return "_".join((term.name, *term.views))
 
 
-HYPERPARAMETERS = {"lam"} | {
-    field.name for term in (AveragePrecision, Listwise) for field in fields(term) if field.name != "view"
-}
-"""Names that `Method.tuned` takes."""
+HYPERPARAMETERS = Method(
+    "all", loss=AveragePrecision(), regularisers=(Listwise(),), attack=CrossEntropy()
+).hyperparameters
+"""Names that every method's `tuned` takes."""
 
 METHODS: Mapping[str, Method] = {
     method.name: method

@@ -1,13 +1,16 @@
 """The trainer: a network and a method, as a Keras model. `train_step` is the whole system on one page."""
 
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from adap_tf.attacks import PGD, keyed_noise
+from adap_tf.data.examples import as_unit_range, checked_labels
 from adap_tf.evaluation import PGD10, Evaluator, arrays_of, attack_labels
 from adap_tf.methods import Method, find_method
 from adap_tf.replicas import Replicas
@@ -17,15 +20,16 @@ from adap_tf.terms import ADVERSARIAL, CLEAN, CrossEntropy, Scored
 class AdversarialModel(keras.Model):
     """A network trained so that its average precision survives an attack.
 
-    `compile`, `fit`, `evaluate`, `predict`, callbacks and `strategy.scope()` work as for any Keras model. The
-    estimators are weights of this model: they are in its checkpoints, and in no export of `network`.
+    `compile`, `fit`, `evaluate`, `predict`, `save_weights`, callbacks and `strategy.scope()` work as for any Keras
+    model. The estimators are weights of this model: they are in its checkpoints, and in no export of `network`.
 
     Args:
         network: built Keras model, images `[B, ...]` in [0, 1] to logits `[B, C]`.
         method: a name in `METHODS`, or a `Method` of your own.
         positives: number of positive training examples, of each task where there are several; the methods with an
             AP term need it.
-        examples: number of training examples `n`, for the smallest value `m²/n` of the estimators.
+        examples: number of training examples `n`, for the smallest value `m²/n` of the estimators; without it that
+            value is `1.2e-7 m²`.
         attack: the training attack.
         threat: the attack under which `evaluate` reports `robust_ap`.
         l2: weight of `½‖w‖²` over all trainable weights; its gradient is added before the optimizer sees it, which
@@ -34,14 +38,15 @@ class AdversarialModel(keras.Model):
         **hyperparameters: passed to `Method.tuned`: `lam`, `gamma1`, `gamma2`, `margin`, ….
 
     Raises:
-        ValueError: the network is not built, `positives` is missing, or a hyperparameter is out of range.
+        ValueError: the network is not built or gives no `[B, C]`, `positives` is missing or not of its tasks, or a
+            hyperparameter is out of range.
     """
 
     def __init__(
         self,
         network: keras.Model,
         method: str | Method = "adap_lpn",
-        positives: int | Sequence[int] | None = None,
+        positives: int | Sequence[int] | np.ndarray | None = None,
         *,
         examples: int | None = None,
         attack: PGD = PGD(),
@@ -57,21 +62,26 @@ class AdversarialModel(keras.Model):
         self.method = (find_method(method) if isinstance(method, str) else method).tuned(**hyperparameters)
         self.attack, self.threat, self.l2, self.seed = attack, threat, l2, seed
         # The widest type in the network: float32 heads over bfloat16 layers, float64 in float64 tests.
-        self.score_dtype = "float64" if network.trainable_weights[0].dtype == "float64" else "float32"
-        counts = (positives,) if isinstance(positives, int) else tuple(positives or ())
-        if not counts and any(term.needs_rows for term in self.method.terms):
+        self.score_dtype = "float64" if any(w.dtype == "float64" for w in network.weights) else "float32"
+        shape = getattr(network, "output_shape", (None, None))  # a subclassed model may not know its own
+        counts = () if positives is None else tuple(int(n) for n in np.atleast_1d(positives))
+        self.tasks = shape[-1] or len(counts) or 1
+        if len(shape) != 2 or len(counts) not in (0, self.tasks):
+            raise ValueError(f"a network with outputs {shape} does not fit {len(counts)} numbers of positives")
+        self._needs_rows = any(term.needs_rows for term in self.method.terms)
+        if not counts and self._needs_rows:
             raise ValueError(f"method {self.method.name!r} keeps a row for every positive: give positives=")
         self.positives = counts
-        made = self.method.estimators(counts or (0,), examples, self.score_dtype)
+        made = self.method.estimators(counts or (0,) * self.tasks, examples, self.score_dtype)
         self._estimator_names = tuple(made)
         for name, estimator in made.items():
             setattr(self, name, estimator)  # as attributes: tf.train.Checkpoint does not look into Keras' dicts
-        signals = ["loss", *dict.fromkeys(term.name for term in self.method.terms)]
-        self.signals = {name: keras.metrics.Mean(name=name) for name in signals}
+        self.signals = {name: keras.metrics.Mean(name=name) for name in ("loss", *self.method.signals)}
         # Not `optimizer.iterations`: loss scaling leaves out steps, and they would share the next one's noise.
         self.steps_taken = self.add_weight(
             shape=(), dtype="int64", initializer="zeros", trainable=False, aggregation="none", name="steps_taken"
         )
+        self._evaluator = functools.lru_cache(self._make_evaluator)
         self.built = True
 
     @property
@@ -80,10 +90,23 @@ class AdversarialModel(keras.Model):
         return {name: getattr(self, name) for name in self._estimator_names}
 
     def call(self, image: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """The logits `[B, C]` of the network."""
-        return self.network(image, training=training)
+        """The logits `[B, C]` of the network, of images in [0, 1] or uint8."""
+        return self.network(as_unit_range(image), training=training)
 
-    def compile(self, optimizer: Any = "adam", jit_compile: bool = False, **kwargs: Any) -> None:
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Not for the trainer, whose method and attack are no layers: says what to call instead."""
+        raise NotImplementedError(
+            "an AdversarialModel is not saved whole: save_weights keeps its state, "
+            "and network.save or adap_tf.export_saved_model what it has trained"
+        )
+
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        jit_compile: bool = False,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+    ) -> None:
         """As `keras.Model.compile`, without losses: the method has them.
 
         Args:
@@ -91,21 +114,40 @@ class AdversarialModel(keras.Model):
                 its small gradients would round to 0.
             jit_compile: whether XLA compiles the step; off, since it is slower on CPUs and does not compile the
                 collectives of several replicas.
-            **kwargs: further arguments of `keras.Model.compile`.
+            run_eagerly: as in Keras.
+            steps_per_execution: as in Keras.
         """
         optimizer = keras.optimizers.get(optimizer)
         scaling = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         if not scaling and _computes_in("float16", self.network):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        super().compile(
+            optimizer=optimizer,
+            jit_compile=jit_compile,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+        )
         self.optimizer.build(self.network.trainable_variables)
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """As `keras.Model.fit`, on a data set of batches such as `adap_tf.data.batches` gives.
+
+        Raises:
+            ValueError: the data set has no end and there is no `steps_per_epoch`.
+        """
+        endless = isinstance(x, tf.data.Dataset) and x.cardinality() == tf.data.INFINITE_CARDINALITY
+        if endless and kwargs.get("steps_per_epoch") is None:
+            raise ValueError("the data set has no end: give steps_per_epoch=, usually len(images) // batch_size")
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # Keras warns that it cannot
+        return super().fit(x, *args, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step on a batch, or on this replica's part of it.
 
         Args:
-            data: a dict of `image` `[b, ...]` in [0, 1], `label` `[b, C]` (0, 1 or NaN for unknown) and `row`
-                `[b, C]` int64, as `adap_tf.data` makes it.
+            data: a dict of `image` `[b, ...]` in [0, 1] or uint8, `label` `[b, C]` (0, 1 or NaN for unknown) and
+                `row` `[b, C]` int64, as `adap_tf.data` makes it.
 
         Returns:
             Running means since the metrics were last reset, by name; `loss` and the value of each term.
@@ -142,25 +184,43 @@ class AdversarialModel(keras.Model):
             self.signals[name].update_state(value)
         return self.get_metrics_result()
 
-    def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs: Any) -> Any:
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = 0,
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """Exact average precision over a whole data set, clean and under `threat`.
 
         Args:
             x: images, or a data set of batches (dicts with "image" and "label", or tuples).
             y: labels where `x` is an array, `[n]` or `[n, C]`.
             batch_size: examples scored at once, 256 by default.
-            **kwargs: `return_dict` as in Keras (default False: a list); what else `fit` passes is accepted.
+            verbose: as in Keras; nothing is printed.
+            sample_weight: must be None.
+            steps: number of batches to take from a data set; all by default.
+            callbacks: as in Keras; none is called.
+            return_dict: whether to return a dict rather than a list.
+            **kwargs: what `fit` hands over besides.
 
         Returns:
             `ap` and `robust_ap`, means over the tasks, as a dict or a list in that order.
         """
-        evaluator = self._evaluator(batch_size or 256)
+        _refuse_weights(sample_weight)
+        if steps is not None:
+            x = itertools.islice(iter(x), steps)
+        evaluator = self._evaluator(batch_size or 256, self.threat)
         found = {name: entry["ap"] for name, entry in evaluator.average_precision(*arrays_of(x, y)).items()}
-        return found if kwargs.get("return_dict") else list(found.values())
+        return found if return_dict else list(found.values())
 
-    @functools.cache  # noqa: B019 - one per batch size, and it lives as long as the model
-    def _evaluator(self, batch_size: int) -> Evaluator:
-        return Evaluator(self.network, {"ap": None, "robust_ap": self.threat}, batch_size, self.seed)
+    def _make_evaluator(self, batch_size: int, threat: PGD) -> Evaluator:
+        return Evaluator(self.network, {"ap": None, "robust_ap": threat}, batch_size, self.seed)
 
     def _scores(self, image: tf.Tensor) -> tf.Tensor:
         return tf.cast(self.network(image, training=True), self.score_dtype)
@@ -173,17 +233,43 @@ class AdversarialModel(keras.Model):
         return tf.stop_gradient(attack_labels(self.network, self.attack, image, batch["label"], noise, term))
 
     def _checked(self, data: Any) -> dict[str, tf.Tensor]:
-        """The batch as a dict with rows; plain (image, label) pairs will do for a method without rows."""
-        if isinstance(data, dict):
-            return data
-        if self.positives:
+        """The batch as a dict of images in [0, 1], labels and rows; a method without rows makes do with pairs.
+
+        Raises:
+            ValueError: rows or labels are missing, there are weights, or shapes are not known or not of the tasks.
+        """
+        image, label, weight = keras.utils.unpack_x_y_sample_weight(data)
+        _refuse_weights(weight)
+        batch = dict(image) if isinstance(image, Mapping) else {"image": image, "label": label}
+        if "row" not in batch:
+            batch |= self._without_rows(**batch)
+        size = batch["image"].shape[0]
+        if size is None:
+            raise ValueError("batches must all be of one size: batch(…, drop_remainder=True)")
+        for name in ("label", "row"):
+            if batch[name].shape != (size, self.tasks):
+                raise ValueError(
+                    f"{name} must have the shape {(size, self.tasks)}, {size} examples of {self.tasks} tasks, "
+                    f"not {tuple(batch[name].shape)}"
+                )
+        return batch | {"image": as_unit_range(batch["image"])}
+
+    def _without_rows(self, image: tf.Tensor, label: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        """Labels and rows of plain pairs."""
+        if self._needs_rows:
             raise ValueError(
                 f"method {self.method.name!r} needs to know which positive is which: "
                 "fit on adap_tf.data.batches(x, y, …) or on adap_tf.data.with_rows(dataset)"
             )
-        image, label, _ = keras.utils.unpack_x_y_sample_weight(data)
-        label = tf.reshape(label, [image.shape[0], -1])
-        return {"image": image, "label": label, "row": tf.fill(tf.shape(label), tf.constant(-1, tf.int64))}
+        if label is None:
+            raise ValueError("labels are missing: give pairs (image, label)")
+        label = checked_labels(tf.reshape(tf.cast(label, self.score_dtype), [-1, self.tasks]))
+        return {"label": label, "row": tf.fill(tf.shape(label), tf.constant(-1, tf.int64))}
+
+
+def _refuse_weights(weight: Any) -> None:
+    if weight is not None:
+        raise ValueError("sample and class weights do not belong to a loss on rankings; lam and the sampler do")
 
 
 def _computes_in(dtype: str, layer: keras.Layer) -> bool:

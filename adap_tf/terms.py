@@ -125,14 +125,14 @@ class CrossEntropy(Pointwise):
     def ascent(self, batch: Scored) -> tuple[tf.Tensor, tf.Tensor]:
         """What an attack on each example ascends: values `[B]` and slopes by the scores `[B, C]`.
 
-        With one task it is the logit against the label, `-(2y - 1)h`: the same order and the same gradient signs
-        as cross-entropy, and a slope that never vanishes. With several it is the plain sum of cross-entropies over
-        the known labels, so that no example depends on its neighbours' labels.
+        An example's cross-entropy, summed over its known labels and put on a scale on which slopes do not vanish;
+        no example depends on its neighbours' labels.
         """
         h = batch.scores[self.view]
-        away = 1 - 2 * batch.label
-        value, slope = (away * h, away) if h.shape[-1] == 1 else losses.cross_entropy(h, batch.label)
-        return tf.reduce_sum(value * batch.known, axis=-1), slope * batch.known
+        if h.shape[-1] > 1:
+            return losses.cross_entropy_odds(h, batch.label, batch.known)
+        against = (1 - 2 * batch.label) * batch.known  # the same for one task, without the detour
+        return (against * h)[:, 0], against
 
 
 @dataclass(frozen=True)
@@ -249,9 +249,14 @@ class Listwise:
         return s / self.temperature, slope / self.temperature
 
 
-def tuned(term: Any, **fields: object) -> Term:
-    """The term with those of `fields` replaced that it has; a frozen spec, so the old one stays as it is."""
-    own = {name: value for name, value in fields.items() if name in getattr(term, "__dataclass_fields__", {})}
+def fields_of(term: Any) -> frozenset[str]:
+    """The hyperparameters of a term: its fields but for the view."""
+    return frozenset(getattr(term, "__dataclass_fields__", {})) - {"view"}
+
+
+def tuned(term: Any, **hyperparameters: object) -> Term:
+    """The term with those of its fields replaced that are given; a frozen spec, so the old one stays as it is."""
+    own = {name: value for name, value in hyperparameters.items() if name in fields_of(term)}
     return replace(term, **own) if own else term
 
 

@@ -25,8 +25,8 @@ def test_rows_are_places_among_the_positives():
 @pytest.mark.parametrize(
     ("image", "label", "words"),
     [
-        (np.zeros((2, 1)), [1, -1], "write 0 for a negative"),
-        (np.zeros((2, 1)), [1, 3], "must be 0, 1 or NaN"),
+        (np.zeros((2, 1)), [1, -1], r"0 for a negative \(not -1\)"),
+        (np.zeros((2, 1)), [1, 3], "1 for a positive or NaN"),
         (np.zeros((2, 1)), [1], "2 images and 1 labels"),
         (np.zeros((0, 1)), [], "above 0"),
         (np.full((2, 1), 1.5), [1, 0], r"floats in \[0, 1\]"),
@@ -157,13 +157,14 @@ def test_batches_can_start_anywhere_and_be_cut_in_parts():
         training_batches(examples, sampler, parts=4)
 
 
-def test_fit_batches_go_on_from_epoch_to_epoch():
+def test_fit_batches_are_the_same_for_whoever_looks_and_can_start_anywhere():
     examples = small()
     dataset = batches(examples.image, examples.label, batch_size=6, seed=2)
-    assert int(dataset.cardinality()) == 3
-    epochs = [batch["image"].numpy() for _ in range(2) for batch in dataset]
-    wanted = training_batches(examples, Sampler(examples.label, 6, 3, 2)).take(6)
-    np.testing.assert_array_equal(epochs, [batch["image"].numpy() for batch in wanted])
+    wanted = [batch["image"].numpy() for batch in training_batches(examples, Sampler(examples.label, 6, 3, 2)).take(6)]
+    for _ in range(2):
+        np.testing.assert_array_equal([batch["image"] for batch in dataset.take(6)], wanted)
+    later = batches(examples.image, examples.label, batch_size=6, seed=2, first_step=4)
+    np.testing.assert_array_equal(next(iter(later))["image"], wanted[4])
 
 
 def test_fit_batches_can_take_positives_as_they_come():
@@ -176,7 +177,7 @@ def test_fit_batches_can_take_positives_as_they_come():
 @pytest.mark.parametrize(
     ("label", "options", "words"),
     [
-        ([1, 0, -1, 0], {"batch_size": 2}, "write 0 for a negative"),
+        ([1, 0, -1, 0], {"batch_size": 2}, r"0 for a negative \(not -1\)"),
         ([1, 0, 1, 0], {"batch_size": 5}, "batch_size"),
         ([1, 0, 1, 0], {"batch_size": 2, "positives_per_batch": 0}, "positives_per_batch"),
         ([0, 0, 0, 0], {"batch_size": 2}, "no positive"),
@@ -206,6 +207,20 @@ def test_with_rows_numbers_each_task_for_itself():
     found = next(iter(dataset.batch(3)))
     np.testing.assert_array_equal(found["row"], Examples(np.zeros((3, 1)), label).rows)
     np.testing.assert_array_equal(found["label"], label)
+
+
+def test_with_rows_refuses_labels_of_another_kind():
+    dataset = with_rows(tf.data.Dataset.from_tensor_slices((np.zeros((2, 1)), [1.0, -1.0])))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"0 for a negative \(not -1\)"):
+        list(dataset)
+
+
+def test_examples_without_a_known_label_are_not_drawn_where_positives_are():
+    label = np.array([1.0] * 4 + [0.0] * 6 + [np.nan] * 90)
+    sampler = Sampler(label, 8, 2)
+    assert max(np.concatenate(drawn(sampler, 20))) < 10
+    with pytest.raises(ValueError, match="only 10 examples have a known label"):
+        Sampler(label, 12, 2)
 
 
 def test_stratified_keeps_every_class_share():

@@ -134,3 +134,25 @@ def test_arrays_come_from_arrays_and_data_sets(data):
         np.testing.assert_array_equal(found[1], label)
     with pytest.raises(ValueError, match="labels are missing"):
         arrays_of(image)
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0, 1e4])
+def test_no_example_of_several_tasks_stays_where_it_was(rng, scale):
+    image = rng.uniform(0.2, 0.8, (60, 6)).astype("float32")
+    weight = rng.normal(size=(6, 2))
+    label = (image @ weight > 0).astype(float)  # every score is on its label's side, and large where the scale is
+    label[::7, 1] = np.nan
+    network = keras.Sequential([keras.Input((6,)), keras.layers.Dense(2)])
+    network.set_weights([scale * weight, np.zeros(2)])
+    evaluator = Evaluator(network, {"robust": PGD(eps=0.1, step_size=0.03, steps=10)})
+    moved = np.abs(evaluator.attacked("robust", image, label, np.arange(60)) - image)
+    assert np.median(moved) > 0.09
+    assert (moved.max(axis=1) > 0.09).all()
+
+
+def test_evaluation_takes_labels_of_one_task_as_a_vector(rng):
+    image, label = rng.uniform(0, 1, (10, 4)).astype("float32"), np.arange(10) % 2
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    evaluator = Evaluator(network, {"clean": None, "pgd": PGD()})
+    found, wanted = evaluator.scores(image, label), evaluator.scores(image, label[:, None])
+    np.testing.assert_array_equal(found["pgd"], wanted["pgd"])

@@ -1,11 +1,14 @@
 """The table of methods."""
 
 import dataclasses
+import math
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from adap_tf.methods import METHODS, Method, find_method
-from adap_tf.terms import AveragePrecision, CrossEntropy, Listwise, PointwiseDivergence
+from adap_tf.terms import AveragePrecision, CrossEntropy, Listwise, PointwiseDivergence, Scored
 
 
 def test_rows_are_the_papers():
@@ -37,6 +40,40 @@ def test_bad_methods_are_refused():
         METHODS["adap_ln"].tuned(lam=-1.0)
     with pytest.raises(ValueError, match="needs an attack"):
         Method("mine", loss=AveragePrecision("adversarial"))
+
+
+def test_a_term_used_twice_is_weighed_by_its_place_and_named_by_its_view():
+    term = CrossEntropy()
+    batch = Scored.of({"clean": tf.zeros([2, 1])}, tf.constant([[1.0], [0.0]]), -tf.ones([2, 1], tf.int64))
+    signals, gradients = Method("mine", loss=term, regularisers=(term,), lam=0.5).objective(batch, {})
+    assert float(signals["loss"]) == pytest.approx(1.5 * math.log(2))
+    np.testing.assert_allclose(gradients["clean"], [[-0.375], [0.375]])
+    both = Method("both", loss=term, regularisers=(CrossEntropy("adversarial"),), attack=CrossEntropy("adversarial"))
+    assert both.signals == ("CE_clean", "CE_adversarial")
+    assert METHODS["adap_lpn"].signals == ("P", "R", "L")
+
+
+def test_terms_that_would_share_an_estimator_must_be_equal():
+    with pytest.raises(ValueError, match="would share an estimator"):
+        Method(
+            "mine",
+            loss=Listwise(),
+            regularisers=(Listwise(temperature=2.0),),
+            attack=CrossEntropy("adversarial"),
+        )
+
+
+def test_hyperparameters_are_those_that_make_a_difference():
+    assert METHODS["ce"].hyperparameters == set()
+    assert METHODS["adap_ln"].hyperparameters == {
+        "lam",
+        "gamma1",
+        "margin",
+        "ap_score",
+        "gamma2",
+        "list_score",
+        "temperature",
+    }
 
 
 def test_rows_are_frozen():

@@ -1,5 +1,8 @@
 """The step: against the reference and automatic differentiation, in `fit`, and what it leaves alone."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import adap_tf
 import reference
 from adap_tf import PGD, AdversarialModel
 from adap_tf.data import Examples, batches, with_rows
+from train.building import make_strategy
 
 ATTACK = PGD(eps=0.1, step_size=0.03, steps=6, start=0.0)
 N, D = 24, 5
@@ -169,7 +173,7 @@ def test_fit_evaluate_predict(rng):
     model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), "adap_lpn", 16, attack=ATTACK, threat=ATTACK)
     model.compile(keras.optimizers.Adam(1e-2))
     train = batches(image, label, batch_size=16, seed=1)
-    history = model.fit(train, epochs=6, validation_data=(image, label), verbose=0, shuffle=False).history
+    history = model.fit(train, epochs=6, steps_per_epoch=4, validation_data=(image, label), verbose=0).history
     assert set(history) == {"loss", "P", "R", "L", "val_ap", "val_robust_ap"}
     assert history["P"][-1] < history["P"][0]
     assert int(model.optimizer.iterations) == 24
@@ -187,7 +191,7 @@ def test_fit_on_a_data_set_of_ones_own(rng):
     model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), "adap_ln", 16)
     model.compile()
     dataset = with_rows(tf.data.Dataset.from_tensor_slices((image, label))).shuffle(64).batch(32, drop_remainder=True)
-    model.fit(dataset, verbose=0, shuffle=False)
+    model.fit(dataset, verbose=0)
     np.testing.assert_allclose(model.estimators["P_clean"].visited(), 1.0)
 
 
@@ -196,11 +200,11 @@ def test_a_method_without_rows_takes_plain_pairs_and_the_others_say_what_to_do(r
     plain = tf.data.Dataset.from_tensor_slices((image, label)).batch(16, drop_remainder=True)
     model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), "ce")
     model.compile()
-    model.fit(plain, verbose=0, shuffle=False)
+    model.fit(plain, verbose=0)
     model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), "adap_ln", 16)
     model.compile()
     with pytest.raises(ValueError, match="with_rows"):
-        model.fit(plain, verbose=0, shuffle=False)
+        model.fit(plain, verbose=0)
 
 
 def test_estimators_are_in_checkpoints_and_weights(rng, tmp_path):
@@ -212,7 +216,7 @@ def test_estimators_are_in_checkpoints_and_weights(rng, tmp_path):
         return model
 
     model = fresh()
-    model.fit(batches(image, label, 16), verbose=0, shuffle=False)
+    model.fit(batches(image, label, 16), steps_per_epoch=4, verbose=0)
     table, state = (
         model.estimators["P_clean"].u.numpy(),
         model.estimators["R_clean_adversarial"].state.numpy(),
@@ -252,7 +256,7 @@ def test_low_precision_networks_have_wide_scores(rng):
     model = AdversarialModel(network, "adap_lpn", 16)
     model.compile()
     before = [w.numpy() for w in network.trainable_variables]
-    history = model.fit(batches(image, label, 16), verbose=0, shuffle=False).history
+    history = model.fit(batches(image, label, 16), steps_per_epoch=4, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())
     assert all(
         (old != new.numpy()).any() for old, new in zip(before[:-1], network.trainable_variables[:-1], strict=True)
@@ -302,7 +306,7 @@ def test_low_precision_follows_float32(rng, policy, tmp_path):
         keras.config.set_dtype_policy("float32")
         model = AdversarialModel(network, "adap_lpn", 16, l2=1e-3)
         model.compile(keras.optimizers.SGD(0.1))
-        model.fit(batches(image, label, 16, seed=1), epochs=2, verbose=0, shuffle=False)
+        model.fit(batches(image, label, 16, seed=1), steps_per_epoch=4, epochs=2, verbose=0)
         return model
 
     low, full = trained(policy), trained("float32")
@@ -327,3 +331,103 @@ def test_bad_models_are_refused():
         AdversarialModel(keras.Sequential([keras.layers.Dense(1)]), "ce")
     with pytest.raises(ValueError, match="unknown method"):
         AdversarialModel(network, "adap", 3)
+
+
+def test_networks_labels_and_counts_must_fit_each_other(rng):
+    network = adap_tf.BACKBONES["mlp"]((4,), tasks=2)
+    with pytest.raises(ValueError, match=r"outputs \(None, 2\) does not fit 1 numbers of positives"):
+        AdversarialModel(network, "adap_ln", 3)
+    with pytest.raises(ValueError, match=r"outputs \(None, 3, 1\) does not fit"):
+        AdversarialModel(keras.Sequential([keras.Input((3, 4)), keras.layers.Dense(1)]), "ce")
+    model = AdversarialModel(network, "adap_ln", np.array([3, 2]))
+    model.compile()
+    batch = {"image": tf.zeros([6, 4]), "label": tf.zeros([6, 1]), "row": tf.zeros([6, 1], tf.int64)}
+    with pytest.raises(ValueError, match=r"label must have the shape \(6, 2\), 6 examples of 2 tasks, not \(6, 1\)"):
+        model.train_step(batch)
+    for positives in (np.int64(3), np.array([3]), [3], 3):
+        assert AdversarialModel(adap_tf.BACKBONES["mlp"]((4,)), "adap_ln", positives).positives == (3,)
+
+
+def plain_model(method="ce", **options):
+    model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), method, 16, **options)
+    model.compile()
+    return model
+
+
+def test_what_fit_cannot_use_is_refused_in_words(rng):
+    image, label = float32_data(rng)
+    model = plain_model()
+    model.fit(image, label, batch_size=16, verbose=0)  # knows its positives and needs no rows
+    with pytest.raises(ValueError, match="weights do not belong"):
+        model.fit(image, label, sample_weight=np.ones(64), batch_size=16, verbose=0)
+    with pytest.raises(ValueError, match="weights do not belong"):
+        model.evaluate(image, label, sample_weight=np.ones(64))
+    with pytest.raises(ValueError, match=r"batch\(…, drop_remainder=True\)"):
+        model.fit(tf.data.Dataset.from_tensor_slices((image, label)).batch(24), verbose=0)
+    with pytest.raises(ValueError, match="no end: give steps_per_epoch"):
+        model.fit(batches(image, label, 16), verbose=0)
+    with pytest.raises(TypeError, match="loss"):
+        model.compile(loss="mse")
+    with pytest.raises(ValueError, match="the data set is empty"):
+        model.evaluate(tf.data.Dataset.from_tensor_slices((image, label)).batch(8).take(0))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"0 for a negative \(not -1\)"):
+        model.fit(image, 2 * label - 1, batch_size=16, verbose=0)
+
+
+def test_a_single_batch_can_be_trained_on(rng):
+    image, label = float32_data(rng)
+    model = plain_model("adap_ln")
+    model.train_on_batch(next(iter(batches(image, label, 16))))
+    assert int(model.steps_taken) == 1
+
+
+def test_an_endless_data_set_is_evaluated_for_so_many_steps(rng):
+    image, label = float32_data(rng)
+    model = plain_model()
+    dataset = tf.data.Dataset.from_tensor_slices((image, label)).batch(16).repeat()
+    assert model.evaluate(dataset, steps=4) == model.evaluate(image, label)
+
+
+def test_bytes_are_images_too(rng):
+    image, label = float32_data(rng)
+    pixels = np.round(255 * image).astype("uint8")
+    model = plain_model()
+    np.testing.assert_allclose(
+        model.predict(pixels, verbose=0), model.predict(pixels / np.float32(255), verbose=0), atol=1e-6
+    )
+    logs = [model.train_on_batch(x, label, return_dict=True)["loss"] for x in (pixels, pixels / np.float32(255))]
+    assert logs[0] == pytest.approx(logs[1], rel=0.1)  # not 255 times as large
+
+
+def test_the_threat_can_be_changed_and_a_model_that_was_evaluated_can_be_forgotten(rng):
+    image, label = float32_data(rng)
+    model = plain_model(threat=PGD(eps=1e-4, step_size=1e-4, steps=1))
+    mild = model.evaluate(image, label)[1]
+    model.threat = PGD(eps=0.3, step_size=0.1, steps=5)
+    assert model.evaluate(image, label)[1] < mild
+    reference_to_it = weakref.ref(model)
+    del model
+    gc.collect()
+    assert reference_to_it() is None
+
+
+def test_saving_the_trainer_says_what_to_save(tmp_path):
+    with pytest.raises(NotImplementedError, match="save_weights keeps its state"):
+        plain_model().save(tmp_path / "model.keras")
+
+
+def test_fit_in_a_strategys_scope_equals_fit_without(rng):
+    image, label = float32_data(rng)
+
+    def trained():
+        keras.utils.set_random_seed(3)
+        model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), "adap_lpn", 16)
+        model.compile(keras.optimizers.SGD(0.1))
+        model.fit(batches(image, label, 16, seed=1), steps_per_epoch=4, epochs=2, verbose=0)
+        return model.network.get_weights()
+
+    alone = trained()
+    with make_strategy(2).scope():
+        shared = trained()
+    for one, other in zip(alone, shared, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)

@@ -1,5 +1,7 @@
 """Values, gradients and estimator sequences of the terms against the reference."""
 
+from decimal import Decimal, localcontext
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -126,14 +128,46 @@ def test_a_batch_without_positives_or_known_labels_adds_nothing():
             close(slope, 0)
 
 
-def test_ascent_of_one_task_is_the_logit_and_of_several_the_sum_of_cross_entropies():
+def test_ascent_of_one_task_is_the_logit_against_the_label():
     h = np.array([[2.0], [-1e4], [3.0]])
     values, slopes = CrossEntropy("adversarial").ascent(scored(h, h, [[1], [0], [np.nan]], -np.ones((3, 1))))
     close(values, [-2.0, -1e4, 0.0])
     close(slopes, [[-1.0], [1.0], [0.0]])
-    values, slopes = CrossEntropy("adversarial").ascent(scored([[0.0, 0.0]], [[0.0, 0.0]], [[1, np.nan]], [[0, -1]]))
-    close(values, [np.log(2)])
-    close(slopes, [[-0.5, 0.0]])
+
+
+def by_decimals(a):
+    """log(e^S - 1) and its slopes for S = Σ log(1 + e^a), with 250 digits."""
+    with localcontext() as context:
+        context.prec = 250
+        growth = [Decimal(float(x)).exp() for x in a]
+        odds = 1
+        for x in growth:
+            odds *= 1 + x
+        slopes = [x / (1 + x) * odds / (odds - 1) for x in growth]
+        return float((odds - 1).ln()), [float(x) for x in slopes]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ascent_of_several_tasks_rises_with_the_summed_cross_entropy_and_never_stalls(rng, dtype):
+    label = np.array([[1, 0, 1], [0, 0, np.nan], [1, np.nan, np.nan], [np.nan] * 3])
+    none = np.full(label.shape, -1)
+    away = np.where(np.isnan(label), 0, 1 - 2 * label)
+    for size in (1e-3, 1.0, 30.0, 200.0, 1e4):
+        for side in (-1, 1):  # all scores on their label's side, or all against it
+            h = (side * size * away * rng.uniform(0.5, 1, label.shape)).astype(dtype)
+            scores = {"adversarial": tf.constant(h)}
+            values, slopes = CrossEntropy("adversarial").ascent(Scored.of(scores, tf.constant(label), tf.constant(none)))
+            tolerance = 2e-6 if dtype == np.float32 else 1e-12
+            for example in range(3):
+                known = away[example] != 0
+                found = (away * slopes.numpy())[example][known]
+                assert found.sum() > 0.99
+                if size < 1e4:
+                    value, slope = by_decimals((away * h)[example][known])
+                    np.testing.assert_allclose(values[example], value, rtol=tolerance, atol=tolerance)
+                    np.testing.assert_allclose(found, slope, rtol=10 * tolerance, atol=tolerance)
+            assert values[3] == 0
+            assert not slopes[3].numpy().any()
 
 
 @pytest.mark.parametrize(

@@ -123,9 +123,20 @@ class Config:
         """All fields, as `config.json` holds them."""
         return asdict(self)
 
+    @property
+    def idle(self) -> frozenset[str]:
+        """Fields that this run's method does not look at."""
+        method = METHODS[self.method]
+        idle = {"lam", "gamma1", "gamma2", "margin"} - method.hyperparameters
+        if method.attack is None:
+            idle |= {"attack_steps", "attack_step_size"}
+        if method.sampling == "shuffle":
+            idle |= {"positives_per_batch"}
+        return frozenset(idle)
+
     def differing(self, other: Mapping[str, Any]) -> str | None:
         """The first field that can change the result and differs from a stored config, else None."""
-        names = (spec.name for spec in fields(self) if spec.metadata["result"])
+        names = (spec.name for spec in fields(self) if spec.metadata["result"] and spec.name not in self.idle)
         return next((name for name in names if name not in other or getattr(self, name) != other[name]), None)
 
 

@@ -121,7 +121,7 @@ class Training:
 
     def _check_finite(self, means: list[Signals], last: int) -> None:
         """Looks at the running means after each step up to the one numbered `last`, and at the weights after it."""
-        for name in (term.name for term in self.model.method.terms):
+        for name in self.model.method.signals:
             bad = ~np.isfinite([float(at_step[name]) for at_step in means])
             if bad.any():
                 raise self._not_finite(f"term {name} was", last - len(means) + int(np.argmax(bad)) + 1)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+BAD_LABELS = "labels must be 0 for a negative (not -1), 1 for a positive or NaN for unknown"
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -26,10 +28,8 @@ class Examples:
         if len(image) != len(label) or not len(image):
             raise ValueError(f"{len(image)} images and {len(label)} labels: their numbers must be equal and above 0")
         label = label.reshape(len(label), -1)
-        if (label == -1).any():
-            raise ValueError("labels hold -1: write 0 for a negative and NaN for an unknown label")
         if not (np.isnan(label) | (label == 0) | (label == 1)).all():
-            raise ValueError("labels must be 0, 1 or NaN for unknown")
+            raise ValueError(BAD_LABELS)
         if image.dtype != np.uint8:
             image = image.astype(np.float64 if image.dtype == np.float64 else np.float32)
             if not (image.min() >= 0 and image.max() <= 1):
@@ -61,3 +61,14 @@ class Examples:
 def as_unit_range(image: tf.Tensor) -> tf.Tensor:
     """Images as floats in [0, 1]: uint8 is divided by 255, floats are taken as they are."""
     return tf.cast(image, tf.float32) / 255 if image.dtype == tf.uint8 else image
+
+
+def checked_labels(label: tf.Tensor) -> tf.Tensor:
+    """The labels, float and unchanged.
+
+    Raises:
+        tf.errors.InvalidArgumentError: some are neither 0, 1 nor NaN.
+    """
+    fine = tf.reduce_all(tf.math.is_nan(label) | (label == 0) | (label == 1))
+    with tf.control_dependencies([tf.debugging.Assert(fine, [BAD_LABELS])]):
+        return tf.identity(label)

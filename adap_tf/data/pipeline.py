@@ -1,13 +1,11 @@
 """Batches for training: step → indices → images, labels and rows → augmentation; one batch ahead of the step."""
 
-import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
 from adap_tf.data.augmentations import Augmentation
-from adap_tf.data.examples import Examples, as_unit_range
+from adap_tf.data.examples import Examples, as_unit_range, checked_labels
 from adap_tf.data.sampler import Sampler
 
 Batch = dict[str, tf.Tensor]
@@ -36,8 +34,21 @@ def training_batches(
     """
     if sampler.batch_size % parts:
         raise ValueError(f"a batch of {sampler.batch_size} cannot be divided among {parts} replicas")
-    turns = tf.data.Dataset.counter(start=first_step * parts)
-    return _assembled(turns, examples, sampler, parts, augmentation)
+    image, label, row = tf.constant(examples.image), tf.constant(examples.label), tf.constant(examples.rows)
+    size = sampler.batch_size // parts
+
+    def assemble(turn: tf.Tensor) -> Batch:
+        step, first = turn // parts, (turn % parts) * size
+        places = tf.ensure_shape(sampler.indices(step)[first : first + size], [size])
+        drawn = tf.gather(image, places)
+        if augmentation is not None:  # random numbers for the whole batch, so that parts do not matter
+            key = tf.stack([tf.constant(sampler.seed, tf.int64), step])
+            uniform = tf.random.stateless_uniform([sampler.batch_size, augmentation.draws], key)
+            drawn = augmentation(drawn, uniform[first : first + size])
+        return {"image": as_unit_range(drawn), "label": tf.gather(label, places), "row": tf.gather(row, places)}
+
+    turns = tf.data.Dataset.counter(start=first_step * parts)  # step · parts + part
+    return turns.map(assemble, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def batches(
@@ -47,8 +58,12 @@ def batches(
     positives_per_batch: int | None = -1,
     seed: int = 0,
     augmentation: Augmentation | None = None,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
-    """A data set for `AdversarialModel.fit` from arrays; every epoch goes on where the last one stopped.
+    """Endless batches for `AdversarialModel.fit` from arrays.
+
+    Give `fit` its `steps_per_epoch` too, usually `len(x) // batch_size`, or the first epoch does not end. Whoever
+    iterates over them sees the same batches, from `first_step` on.
 
     Args:
         x: images `[n, ...]`, float in [0, 1] or uint8.
@@ -57,22 +72,15 @@ def batches(
         positives_per_batch: positives in a batch, by default half of it; None takes them as they come.
         seed: of the order.
         augmentation: changes the images, such as `CropAndFlip()`.
+        first_step: the step to begin with, if the training goes on from `initial_epoch`.
 
     Returns:
-        `n // batch_size` batches an epoch; dicts as the step takes them.
+        Dicts as the step takes them.
     """
     examples = Examples(x, y)
     asked = max(batch_size // 2, 1) if positives_per_batch == -1 else positives_per_batch
     sampler = Sampler(examples.label, batch_size, asked, seed)
-    epochs = itertools.count()
-
-    def steps_of_an_epoch() -> Iterator[int]:
-        first = next(epochs) * sampler.steps_per_epoch
-        yield from range(first, first + sampler.steps_per_epoch)
-
-    steps = tf.data.Dataset.from_generator(steps_of_an_epoch, output_signature=tf.TensorSpec([], tf.int64))
-    steps = steps.apply(tf.data.experimental.assert_cardinality(sampler.steps_per_epoch))
-    return _assembled(steps, examples, sampler, 1, augmentation)
+    return training_batches(examples, sampler, first_step, augmentation=augmentation)
 
 
 def with_rows(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -88,28 +96,8 @@ def with_rows(dataset: tf.data.Dataset) -> tf.data.Dataset:
     tasks = tf.TensorShape(dataset.element_spec[1].shape).num_elements()
 
     def number(seen: tf.Tensor, image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, Batch]:
-        label = tf.reshape(tf.cast(label, tf.float32), [tasks])
+        label = checked_labels(tf.reshape(tf.cast(label, tf.float32), [tasks]))
         row = tf.where(label == 1, seen, -1)
         return tf.where(label == 1, seen + 1, seen), {"image": image, "label": label, "row": row}
 
     return dataset.scan(tf.zeros([tasks], tf.int64), lambda seen, element: number(seen, *element))
-
-
-def _assembled(
-    turns: tf.data.Dataset, examples: Examples, sampler: Sampler, parts: int, augmentation: Augmentation | None
-) -> tf.data.Dataset:
-    """Batches for the turns `step · parts + part`."""
-    image, label, row = tf.constant(examples.image), tf.constant(examples.label), tf.constant(examples.rows)
-    size = sampler.batch_size // parts
-
-    def assemble(turn: tf.Tensor) -> Batch:
-        step, first = turn // parts, (turn % parts) * size
-        places = tf.ensure_shape(sampler.indices(step)[first : first + size], [size])
-        drawn = tf.gather(image, places)
-        if augmentation is not None:  # random numbers for the whole batch, so that parts do not matter
-            key = tf.stack([tf.constant(sampler.seed, tf.int64), step])
-            uniform = tf.random.stateless_uniform([sampler.batch_size, augmentation.draws], key)
-            drawn = augmentation(drawn, uniform[first : first + size])
-        return {"image": as_unit_range(drawn), "label": tf.gather(label, places), "row": tf.gather(row, places)}
-
-    return turns.map(assemble, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

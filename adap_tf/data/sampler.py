@@ -32,7 +32,7 @@ class Sampler:
     """
 
     def __init__(self, label: np.ndarray, batch_size: int, positives_per_batch: int | None = None, seed: int = 0):
-        positive = (np.reshape(label, (len(label), -1)) == 1).any(axis=1)
+        label = np.reshape(label, (len(label), -1))
         if not 1 <= batch_size <= len(label):
             raise ValueError(f"batch_size must be from 1 to the number of examples, {len(label)}, not {batch_size}")
         self.batch_size, self.seed = batch_size, seed
@@ -40,20 +40,24 @@ class Sampler:
         self.steps_per_epoch = len(label) // batch_size
         self._pools = {ALL: (np.arange(len(label)), batch_size)}
         if positives_per_batch is not None:
-            self._split(positive, positives_per_batch)
+            self._split(label, positives_per_batch)
         self._order = _spread([count for _, count in self._pools.values()])
 
-    def _split(self, positive: np.ndarray, asked: int) -> None:
-        """Two pools in place of one, and how many of a batch each gives."""
-        there, others = int(positive.sum()), int((~positive).sum())
+    def _split(self, label: np.ndarray, asked: int) -> None:
+        """Two pools in place of one, and how many of a batch each gives; what has no known label is in neither."""
+        positive = (label == 1).any(axis=1)
+        negative = (label == 0).any(axis=1) & ~positive
+        there, others = int(positive.sum()), int(negative.sum())
         if not there:
             raise ValueError("there is no positive example to draw")
+        if there + others < self.batch_size:
+            raise ValueError(f"only {there + others} examples have a known label, fewer than a batch holds")
         if not 1 <= asked <= self.batch_size:
             raise ValueError(f"positives_per_batch must be from 1 to the batch size, {self.batch_size}, not {asked}")
         self.positives_per_batch = min(max(asked, self.batch_size - others), there)
         self._pools = {
             POSITIVES: (np.flatnonzero(positive), self.positives_per_batch),
-            NEGATIVES: (np.flatnonzero(~positive), self.batch_size - self.positives_per_batch),
+            NEGATIVES: (np.flatnonzero(negative), self.batch_size - self.positives_per_batch),
         }
 
     def indices(self, step: int | tf.Tensor) -> tf.Tensor:
