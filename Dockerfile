@@ -1,24 +1,24 @@
 # Two images: docker build --target cpu -t adap-tf:cpu .
 #             docker build --target gpu -t adap-tf:gpu .
 #
-# docker run --rm -v "$PWD/runs:/home/adap/runs" adap-tf:cpu
-# docker run --rm --gpus all -v "$PWD/runs:/home/adap/runs" -v "$HOME/tensorflow_datasets:/data" adap-tf:gpu \
+# docker run --rm -v "$PWD/runs:/adap/runs" adap-tf:cpu
+# docker run --rm --gpus all -v "$PWD/runs:/adap/runs" -v "$HOME/tensorflow_datasets:/data" adap-tf:gpu \
 #     --preset cifar10 --precision bfloat16
 #
 # They run as user 1000, who must be allowed to write in a mounted folder; --user changes that.
 
 FROM python:3.12-slim AS base
-ENV PYTHONUNBUFFERED=1 MPLCONFIGDIR=/tmp/matplotlib TFDS_DATA_DIR=/data
-RUN useradd --create-home --uid 1000 adap && install -d -o adap -g adap /data /home/adap/runs
+ENV PYTHONUNBUFFERED=1 PIP_CACHE_DIR=/var/cache/pip MPLCONFIGDIR=/tmp/matplotlib TFDS_DATA_DIR=/data
+RUN useradd --uid 1000 --home-dir /adap --create-home adap && install -d -o adap -g adap /data /adap/runs
 COPY . /app
-WORKDIR /home/adap
+WORKDIR /adap
 ENTRYPOINT ["python", "/app/train/main.py"]
 
 FROM base AS cpu
-RUN --mount=type=cache,target=/root/.cache/pip pip install --constraint /app/requirements.txt "/app[cpu]"
+RUN --mount=type=cache,target=/var/cache/pip pip install --constraint /app/requirements.txt "/app[cpu]"
 USER 1000
 
 FROM base AS gpu
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
-RUN --mount=type=cache,target=/root/.cache/pip pip install --constraint /app/requirements.txt "/app[gpu]"
+RUN --mount=type=cache,target=/var/cache/pip pip install --constraint /app/requirements.txt "/app[gpu]"
 USER 1000

@@ -52,7 +52,7 @@ def words(name, value):
 def test_every_option_changes_its_field():
     arguments = [word for name, value in GIVEN.items() for word in words(name, value)]
     runs = parse(["--preset", "digits", "--out", "there", "--baseline", "none", *arguments])
-    assert runs == [(Config(**GIVEN), Path("there"))]
+    assert runs == [(Config(**GIVEN), Path("there").resolve())]
     preset = PRESETS["digits"].resolved()
     assert [name for name, value in GIVEN.items() if value == preset[name]] == []
 
@@ -64,7 +64,10 @@ def test_without_options_it_is_the_preset_and_a_baseline():
         (digits, Path("runs/digits-8-adap_lpn-seed0")),
         (beside, Path("runs/digits-8-ce-seed0")),
     ]
-    assert parse(["--out", "there/"]) == [(digits, Path("there")), (beside, Path("there-ce"))]
+    there = Path("there").resolve()
+    assert parse(["--out", "there/"]) == [(digits, there), (beside, there.with_name("there-ce"))]
+    here = Path.cwd()
+    assert [path for _, path in parse(["--out", "."])] == [here, here.with_name(f"{here.name}-ce")]
     assert [run.method for run, _ in parse(["--method", "ce"])] == ["ce"]  # not itself
     assert [run.method for run, _ in parse(["--baseline", "adap_ln"])] == ["adap_lpn", "adap_ln"]
     assert parse(["--preset", "cifar10-mini", "--seed", "2"]) == [
@@ -225,6 +228,17 @@ def test_a_difference_is_named_unless_it_cannot_change_the_result(name):
     assert PRESETS["digits"].differing(stored | {name: "other"}) == wanted
     del stored[name]
     assert PRESETS["digits"].differing(stored) == wanted
+
+
+def test_what_the_method_does_not_look_at_makes_no_difference():
+    ce = dataclasses.replace(PRESETS["digits"], method="ce")
+    idle = {"lam", "gamma1", "gamma2", "margin", "attack_steps", "attack_step_size", "positives_per_batch"}
+    assert ce.idle == idle
+    for name in idle:
+        assert ce.differing(ce.resolved() | {name: 1}) is None
+    for name in ("eps", "eval_steps", "weight_decay", "epochs"):
+        assert ce.differing(ce.resolved() | {name: 1}) == name
+    assert PRESETS["digits"].idle == set()
 
 
 def test_attacks_follow_the_options():

@@ -160,23 +160,40 @@ def test_the_export_gives_the_test_scores(finished):
     np.testing.assert_array_equal(stored["label"], splits.test.label)
 
 
-def test_selection_takes_the_best_validation_epoch(finished):
-    rows = [line.split(",") for line in (finished / "metrics.csv").read_text().splitlines()]
-    robust = [float(row[rows[0].index("robust_ap")]) for row in rows[1:]]
-    selected = json.loads((finished / "results.json").read_text())["selected"]
-    assert selected["epoch"] == 1 + int(np.argmax(robust))
-    assert selected["robust_ap"] == pytest.approx(max(robust))
+def test_the_network_of_the_best_validation_epoch_is_kept(finished, tmp_path, monkeypatch):
+    # A history whose second epoch is the best and whose third is not.
+    found = iter([0.2, 0.6, 0.4])
+    monkeypatch.setattr(
+        loop.Evaluator,
+        "average_precision",
+        lambda self, image, label: {"clean": {"ap": 1.0}, "robust": {"ap": next(found)}},
+    )
+    out = tmp_path / "run"
+    assert main.main(["--out", str(out), "--baseline", "none", *SHORT]) == 0
+    selected = json.loads((out / "results.json").read_text())["selected"]
+    assert (selected["epoch"], selected["robust_ap"]) == (2, 0.6)
+    kept = keras.models.load_model(out / "best" / "network.keras").get_weights()
+    second = [v for _, v in sorted(checkpointed(out / "checkpoints" / "step-32").items()) if v.dtype == np.float32]
+    last = [v for _, v in sorted(checkpointed(out / "checkpoints" / "step-48").items()) if v.dtype == np.float32]
+    for weight in kept:
+        assert any(np.array_equal(weight, other) for other in second)
+        assert not any(np.array_equal(weight, other) for other in last)
+
+
+def checkpointed(path):
+    reader = tf.train.load_checkpoint(str(path / "state"))
+    return {name: np.asarray(reader.get_tensor(name)) for name in reader.get_variable_to_shape_map() if "/" in name}
 
 
 def test_a_finished_run_prints_its_results_and_is_not_touched(finished, capsys, monkeypatch):
-    monkeypatch.setattr(loop, "Training", None)  # nobody may call it
-    before = (finished / "results.json").stat().st_mtime_ns
+    monkeypatch.setattr(main, "Training", None)  # nobody may call it
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
     assert main.main(["--out", str(finished), *SHORT]) == 0
     printed = capsys.readouterr().out
     assert printed.count("is finished") == 2
     test = json.loads((finished / "results.json").read_text())["test"]
     assert re.search(rf"adap_lpn +{test['clean']['ap']:.4f} +{test['pgd']['ap']:.4f}", printed)
-    assert (finished / "results.json").stat().st_mtime_ns == before
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
 
 def test_a_folder_of_another_run_is_refused_by_the_field(finished, capsys):

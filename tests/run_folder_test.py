@@ -55,10 +55,14 @@ def test_a_folder_of_something_else_is_refused_and_kept(tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "all of it"
 
 
-def test_a_damaged_config_is_named(folder):
-    folder.config.write_text('{"lam": ')
-    with pytest.raises(UsageError, match=r"^--out: .*config\.json is damaged"):
-        folder.check(CONFIG)
+@pytest.mark.parametrize("text", ['{"lam": ', "", "null", "[]"])
+def test_damaged_files_are_named(folder, text):
+    write_json(folder.results, {"test": {}})
+    folder.scores.touch()
+    for path, read in ((folder.results, folder.finished), (folder.config, lambda: folder.check(CONFIG))):
+        path.write_text(text)
+        with pytest.raises(UsageError, match=rf"^--out: .*{path.name} is damaged; remove"):
+            read()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
@@ -96,6 +100,8 @@ def test_scores_come_back(folder, rng):
 
 def test_results_come_back_and_end_a_run(folder):
     write_json(folder.results, {"test": {"clean": {"ap": 0.5}}})
+    assert folder.finished() is None  # the scores belong to them
+    folder.write_scores(np.zeros((1, 1)), {})
     assert folder.finished() == {"test": {"clean": {"ap": 0.5}}}
 
 

@@ -156,7 +156,9 @@ def test_ascent_of_several_tasks_rises_with_the_summed_cross_entropy_and_never_s
         for side in (-1, 1):  # all scores on their label's side, or all against it
             h = (side * size * away * rng.uniform(0.5, 1, label.shape)).astype(dtype)
             scores = {"adversarial": tf.constant(h)}
-            values, slopes = CrossEntropy("adversarial").ascent(Scored.of(scores, tf.constant(label), tf.constant(none)))
+            values, slopes = CrossEntropy("adversarial").ascent(
+                Scored.of(scores, tf.constant(label), tf.constant(none))
+            )
             tolerance = 2e-6 if dtype == np.float32 else 1e-12
             for example in range(3):
                 known = away[example] != 0

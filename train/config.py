@@ -231,7 +231,8 @@ def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
     def folder(run: Config) -> Path:
         if out is None:
             return Path("runs") / f"{preset}-{run.positive}-{run.method}-seed{run.seed}"
-        return Path(out) if run is config else Path(f"{out.rstrip('/')}-{run.method}")
+        path = Path(out).resolve()
+        return path if run is config else path.with_name(f"{path.name}-{run.method}")
 
     return [(run, folder(run)) for run in configs]
 

@@ -42,8 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs = [(config, RunFolder(path)) for config, path in parse(arguments)]
         for config, folder in runs:
             folder.check(config)
+        unchanged = all(folder.finished() for _, folder in runs) and runs[0][1].pr_curves.exists()
         results = [run(config, folder) for config, folder in runs]
-        draw(runs)
+        if not unchanged:
+            draw(runs)
     except UsageError as error:
         return failed(str(error))
     except OSError as error:
@@ -131,16 +133,16 @@ def evaluate(config: Config, network: keras.Model, splits: Splits, folder: RunFo
     positive = label[:, 0] == 1
     shown = np.concatenate([np.flatnonzero(positive)[:SHOWN], np.flatnonzero(~positive)[:SHOWN]])
     attacked = evaluator.attacked("pgd", image, label, shown)
-    path = folder.figures / "perturbations.png"
-    figures.perturbations(image[shown], attacked, scores["clean"][shown, 0], scores["pgd"][shown, 0], config.eps, path)
+    before, after = (scores[threat][shown, 0] for threat in ("clean", "pgd"))
+    figures.perturbations(image[shown], attacked, before, after, config.eps, folder.perturbations)
     return summary(scores, label)
 
 
 def draw(runs: Sequence[tuple[Config, RunFolder]]) -> None:
     """The figures that put the runs beside each other, in the first one's folder."""
-    target = runs[0][1].figures
-    figures.precision_recall({config.method: folder.read_scores() for config, folder in runs}, target / "pr_curves.png")
-    figures.training_curves({config.method: folder.history() for config, folder in runs}, target / "training.png")
+    target = runs[0][1]
+    figures.training_curves({config.method: folder.history() for config, folder in runs}, target.training_curves)
+    figures.precision_recall({config.method: folder.read_scores() for config, folder in runs}, target.pr_curves)
 
 
 def report(results: Sequence[dict[str, Any]], folder: RunFolder, threat: str) -> None:

@@ -1,5 +1,6 @@
 """A run on disk: `config.json`, `metrics.csv`, `checkpoints/`, `best/`, `results.json` and what is drawn from them."""
 
+import contextlib
 import csv
 import json
 import os
@@ -16,7 +17,7 @@ Row = dict[str, float]
 
 
 class RunFolder:
-    """The files of one run. Everything is written whole or not at all.
+    """The files of one run. What a run goes on from, and its results, are written whole or not at all.
 
     Args:
         path: the folder; need not exist.
@@ -30,6 +31,9 @@ class RunFolder:
         self.best = self.path / "best" / "network.keras"
         self.tensorboard = self.path / "tensorboard"
         self.figures = self.path / "figures"
+        self.perturbations = self.figures / "perturbations.png"
+        self.pr_curves = self.figures / "pr_curves.png"
+        self.training_curves = self.figures / "training.png"
         self.scores = self.path / "scores.npz"
         self.results = self.path / "results.json"
         self.export = self.path / "export"
@@ -41,11 +45,7 @@ class RunFolder:
             UsageError: it holds another run or something else.
         """
         if self.config.exists():
-            try:
-                name = config.differing(json.loads(self.config.read_text()))
-            except json.JSONDecodeError:
-                raise UsageError(f"--out: {self.config} is damaged; remove the folder or give another --out") from None
-            if name:
+            if name := config.differing(self._read_json(self.config)):
                 raise UsageError(
                     f"{flag(name)}: {self.path} holds a run with another value; "
                     "give that value, another --out, or remove the folder"
@@ -69,8 +69,21 @@ class RunFolder:
             raise UsageError(f"--out: cannot write {self.path}: {error.strerror or error}") from None
 
     def finished(self) -> dict[str, Any] | None:
-        """The results, if the run is at its end."""
-        return json.loads(self.results.read_text()) if self.results.exists() else None
+        """The results, if the run is at its end.
+
+        Raises:
+            UsageError: they are damaged.
+        """
+        return self._read_json(self.results) if self.results.exists() and self.scores.exists() else None
+
+    def _read_json(self, path: Path) -> dict[str, Any]:
+        with contextlib.suppress(ValueError):
+            if isinstance(found := json.loads(path.read_text()), dict):
+                return found
+        raise self._damaged(path)
+
+    def _damaged(self, path: Path) -> UsageError:
+        return UsageError(f"--out: {path} is damaged; remove {self.path} or give another --out")
 
     def history(self) -> list[Row]:
         """The rows of `metrics.csv`, one an epoch; empty before the first.
@@ -80,14 +93,11 @@ class RunFolder:
         """
         if not self.metrics.exists():
             return []
-        try:
-            with self.metrics.open(newline="") as file:
-                rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-                if [row["epoch"] for row in rows] == list(range(1, len(rows) + 1)):
-                    return rows
-        except (KeyError, TypeError, ValueError):
-            pass
-        raise UsageError(f"--out: {self.metrics} is damaged; remove {self.path} or give another --out")
+        with contextlib.suppress(KeyError, TypeError, ValueError), self.metrics.open(newline="") as file:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+            if [row["epoch"] for row in rows] == list(range(1, len(rows) + 1)):
+                return rows
+        raise self._damaged(self.metrics)
 
     def write_history(self, rows: Sequence[Row]) -> None:
         """Replaces `metrics.csv`; every digit is kept, since a run that goes on selects by these numbers."""
