@@ -8,17 +8,20 @@
 # They run as user 1000, who must be allowed to write in a mounted folder; --user changes that.
 
 FROM python:3.12-slim AS base
-ENV PYTHONUNBUFFERED=1 PIP_CACHE_DIR=/var/cache/pip MPLCONFIGDIR=/tmp/matplotlib TFDS_DATA_DIR=/data
+ENV PYTHONUNBUFFERED=1 PYTHONPATH=/app MPLCONFIGDIR=/tmp/matplotlib TFDS_DATA_DIR=/data
 RUN useradd --uid 1000 --home-dir /adap --create-home adap && install -d -o adap -g adap /data /adap/runs
-COPY . /app
 WORKDIR /adap
 ENTRYPOINT ["python", "/app/train/main.py"]
+# What is installed follows from these files alone; a change of code installs nothing again.
+COPY pyproject.toml requirements.txt README.md LICENSE /app/
 
 FROM base AS cpu
-RUN --mount=type=cache,target=/var/cache/pip pip install --constraint /app/requirements.txt "/app[cpu]"
+RUN pip install --no-cache-dir --constraint /app/requirements.txt "/app[cpu]"
+COPY . /app
 USER 1000
 
 FROM base AS gpu
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
-RUN --mount=type=cache,target=/var/cache/pip pip install --constraint /app/requirements.txt "/app[gpu]"
+RUN pip install --no-cache-dir --constraint /app/requirements.txt "/app[gpu]"
+COPY . /app
 USER 1000
