@@ -1,6 +1,7 @@
 """The command: what it refuses, what it writes, and how it goes on."""
 
 import dataclasses
+import errno
 import itertools
 import json
 import re
@@ -109,6 +110,32 @@ def test_weights_that_are_not_finite_are_no_good_checkpoint(capsys, tmp_path, mo
     error = failed(capsys, "--baseline", "none", "--out", str(tmp_path / "run"), *SHORT)
     assert re.search(r"error: (term P was|weights \S*kernel were) not finite at step \d+ \(epoch 2\)", error)
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-16"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "scores.npz"), "No space left on device"),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "{{node SaveV2}} state; No space left on device [Op:SaveV2]"),
+            "error: No space left on device; make room, and the same command goes on",
+        ),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[9]\nand more"),
+            "error: out of memory: OOM when allocating tensor with shape[9]; a smaller --batch-size needs less",
+        ),
+    ],
+)
+def test_want_of_room_is_one_line(capsys, tmp_path, monkeypatch, error, words):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(main, "evaluate", fail)
+    command = ["--baseline", "none", "--out", str(tmp_path / "run"), "--epochs", "1", "--backbone", "mlp"]
+    assert words in failed(capsys, *command)
+    monkeypatch.setattr(main, "load_splits", lambda *_: 1 / 0)  # other errors are not hidden
+    with pytest.raises(ZeroDivisionError):
+        main.main(command)
 
 
 def test_more_positives_a_batch_than_there_are_works_and_says_so(capsys):

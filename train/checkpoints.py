@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from train.errors import UsageError
+from train.errors import UsageError, reason
 
 KEPT = 2
 
@@ -58,7 +58,7 @@ class Checkpoints:
             part.rename(target)
         except (OSError, tf.errors.OpError) as error:
             shutil.rmtree(part, ignore_errors=True)
-            raise UsageError(f"cannot write {target}: {_first_line(error)}; last good checkpoint: {self}") from None
+            raise UsageError(f"cannot write {target}: {reason(error)}; last good checkpoint: {self}") from None
         self._saved = time.monotonic()
         for old in self._steps()[:-KEPT]:
             shutil.rmtree(self._path(old))
@@ -93,9 +93,5 @@ def _damage(prefix: Path) -> str | None:
         for name in reader.get_variable_to_shape_map():
             np.asarray(reader.get_tensor(name))
     except Exception as error:  # of many types, whatever stops the reading
-        return _first_line(error)
+        return reason(error)
     return None
-
-
-def _first_line(error: Exception) -> str:
-    return (getattr(error, "message", "") or str(error)).splitlines()[0]

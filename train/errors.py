@@ -1,5 +1,11 @@
 """What ends a command without a traceback."""
 
+import errno
+
+import tensorflow as tf
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class UsageError(Exception):
     """A mistake that the user can mend; its text is the one line that they see."""
@@ -7,3 +13,18 @@ class UsageError(Exception):
 
 class NonFiniteError(UsageError):
     """Training gave a number that is not finite."""
+
+
+def reason(error: Exception) -> str:
+    """The last part of a message, which in TensorFlow's comes after the names of operation and file."""
+    line = (getattr(error, "message", "") or str(error) or type(error).__name__).splitlines()[0]
+    return line.partition(" [Op:")[0].rpartition("; ")[2]
+
+
+def out_of_room(error: Exception) -> str | None:
+    """What to do about a full disk or memory, None for any other error."""
+    if (isinstance(error, OSError) and error.errno in NO_ROOM) or "No space left" in str(error):
+        return f"{reason(error)}; make room, and the same command goes on from the last good checkpoint"
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return f"out of memory: {reason(error)}; a smaller --batch-size needs less"
+    return None

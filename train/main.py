@@ -8,7 +8,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if not __package__:  # run as a file: its folder is on the path, and the project's has to be
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import errno
 import importlib.metadata
 import platform
 import signal
@@ -24,13 +23,12 @@ from adap_tf import Evaluator, export_saved_model
 from adap_tf.evaluation import summary
 from train import figures
 from train.config import Config, parse
-from train.errors import UsageError
+from train.errors import UsageError, out_of_room
 from train.loop import Training
 from train.run_folder import RunFolder, write_json
 from train.sources import Splits, load_splits
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scikit-learn")
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 INTERRUPTED, TERMINATED = 130, 143  # exit statuses by convention: 128 and the signal's number
 SHOWN = 5  # images of each class in the figure of perturbations
 
@@ -48,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             draw(runs)
     except UsageError as error:
         return failed(str(error))
-    except OSError as error:
-        if error.errno not in NO_ROOM:
+    except (OSError, tf.errors.ResourceExhaustedError) as error:
+        if (advice := out_of_room(error)) is None:
             raise
-        return failed(f"{error}; make room, and the same command goes on from the last good checkpoint")
+        return failed(advice)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
