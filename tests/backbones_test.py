@@ -303,7 +303,6 @@ def test_image_is_normalised_before_any_rounding(rng, policy, name, channels):
     np.testing.assert_allclose(found, imagenet(image) if channels == 3 else 2 * image - 1, rtol=0, atol=1e-6)
 
 
-@pytest.mark.xfail(reason="keras.Input and Rescaling's lists are float32 whatever the policy")
 @pytest.mark.parametrize("policy", ["float64"], indirect=True)
 def test_float64_network_rounds_neither_image_nor_constants(rng, policy):
     image = rng.random((4, 8, 8, 3))

@@ -84,9 +84,10 @@ class Monitor:
             row: metrics by name, with the number of the `epoch`.
         """
         epoch = int(row["epoch"])
-        numbers = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
-        self._say(f"epoch {epoch}/{self._epochs}  {numbers}")
+        numbers = {name: value for name, value in row.items() if name != "epoch"}
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        self._say(f"epoch {epoch}/{self._epochs}  {shown}")
         with self._writer.as_default(step=epoch * self._epoch_steps):
-            for name, value in row.items():
+            for name, value in numbers.items():
                 tf.summary.scalar(f"validation/{name}" if name.endswith("ap") else f"train/{name}", value)
         self._writer.flush()
