@@ -23,7 +23,12 @@ def export_saved_model(network: keras.Model, path: str | Path) -> None:
     shape = network.input_shape
 
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        score = network(as_unit_range(image), training=False)
+        # No image is no work; and oneDNN's strided convolutions give an empty batch their input's shape.
+        score = tf.cond(
+            tf.shape(image)[0] > 0,
+            lambda: network(as_unit_range(image), training=False),
+            lambda: tf.zeros((0, network.output_shape[-1])),
+        )
         return {"score": score, "probability": tf.sigmoid(score)}
 
     archive = keras.export.ExportArchive()
