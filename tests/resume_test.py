@@ -26,6 +26,13 @@ def start(out, *options):
     )
 
 
+def start_until(out, beginning):
+    """A process that has just printed a line with this beginning."""
+    process = start(out)
+    next(line for line in process.stdout if line.startswith(beginning))
+    return process
+
+
 def finish(out, *options):
     """Runs to the end; what it printed."""
     process = start(out, *options)
@@ -58,10 +65,7 @@ def untouched(tmp_path_factory):
 
 def test_a_run_that_is_terminated_keeps_its_steps_and_ends_the_same(untouched, tmp_path):
     out = tmp_path / "run"
-    process = start(out)
-    for line in process.stdout:
-        if line.startswith("epoch 2/"):
-            break
+    process = start_until(out, "epoch 2/")
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143
@@ -93,10 +97,7 @@ def test_a_run_killed_at_any_moment_ends_the_same(untouched, tmp_path, rng):
 @pytest.mark.slow
 def test_a_run_whose_newest_checkpoint_is_damaged_ends_the_same(untouched, tmp_path):
     out = tmp_path / "run"
-    process = start(out)
-    for line in process.stdout:
-        if line.startswith("epoch 3/"):
-            break
+    process = start_until(out, "epoch 3/")
     process.kill()
     process.communicate()
     newest = max((out / "checkpoints").glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
