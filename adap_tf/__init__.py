@@ -1,6 +1,8 @@
 """Training networks whose average precision survives adversarial perturbation, in TensorFlow and Keras."""
 
 from adap_tf import data as data
+from adap_tf.attacks import APGD as APGD
+from adap_tf.attacks import FGSM as FGSM
 from adap_tf.attacks import PGD as PGD
 from adap_tf.backbones import BACKBONES as BACKBONES
 from adap_tf.evaluation import PGD10 as PGD10
@@ -14,4 +16,5 @@ from adap_tf.model import AdversarialModel as AdversarialModel
 from adap_tf.terms import AveragePrecision as AveragePrecision
 from adap_tf.terms import CrossEntropy as CrossEntropy
 from adap_tf.terms import Listwise as Listwise
+from adap_tf.terms import MisclassificationWeightedKL as MisclassificationWeightedKL
 from adap_tf.terms import PointwiseDivergence as PointwiseDivergence

@@ -79,6 +79,39 @@ def mlp(input_shape: Sequence[int], tasks: int = 1, widths: Sequence[int] = (128
     return keras.Model(image, _head(x, tasks), name="mlp")
 
 
+def application(input_shape: Sequence[int], tasks: int = 1, *, name: str) -> keras.Model:
+    """A network of `keras.applications` without its weights, such as "MobileNetV2".
+
+    Args:
+        input_shape: height, width and channels; most want at least 32 pixels.
+        tasks: number of logits.
+        name: its name there.
+
+    Raises:
+        ValueError: the images are too small for it.
+    """
+    make = getattr(keras.applications, name)
+    trunk = make(include_top=False, weights=None, input_shape=tuple(input_shape), pooling="avg")
+    image = keras.Input(input_shape, dtype=_wide(), name="image")
+    normalises = any(isinstance(layer, layers.Rescaling | layers.Normalization) for layer in trunk.layers)
+    x = layers.Rescaling(255, dtype=_wide())(image) if normalises else _normalised(image)
+    return keras.Model(image, _head(trunk(x), tasks), name=name.lower())
+
+
+def take_trunk(network: keras.Model, other: keras.Model) -> None:
+    """Gives a network the weights of another one of its kind, but for the last layer's, its head.
+
+    Raises:
+        ValueError: the two differ in more than the head.
+    """
+    trunks = [[weight for layer in model.layers[:-1] for weight in layer.weights] for model in (network, other)]
+    shapes, others = ([tuple(weight.shape) for weight in trunk] for trunk in trunks)
+    if shapes != others:
+        raise ValueError(f"its network {other.name} has other weights than {network.name}, and not only in the head")
+    for weight, theirs in zip(*trunks, strict=True):
+        weight.assign(theirs)
+
+
 BACKBONES: Mapping[str, Callable[..., keras.Model]] = {
     "resnet18": resnet18,
     "resnet18_cifar": functools.partial(resnet18, stem="cifar"),
@@ -86,6 +119,22 @@ BACKBONES: Mapping[str, Callable[..., keras.Model]] = {
     "mlp": mlp,
 }
 """Networks by name, each a function of the input shape and the number of tasks."""
+
+
+def is_backbone(name: str) -> bool:
+    """Whether there is a network of that name, here or in `keras.applications`."""
+    return name in BACKBONES or callable(getattr(keras.applications, name, None))
+
+
+def find_backbone(name: str) -> Callable[..., keras.Model]:
+    """The function that makes the network of that name.
+
+    Raises:
+        ValueError: there is none; the message lists the names.
+    """
+    if not is_backbone(name):
+        raise ValueError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}, and those of keras.applications")
+    return BACKBONES[name] if name in BACKBONES else functools.partial(application, name=name)
 
 
 def _normalised(image: tf.Tensor) -> tf.Tensor:

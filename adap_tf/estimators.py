@@ -6,33 +6,52 @@ equal without a reduction (`aggregation="none"`).
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from adap_tf.losses import log_to_mean, top_one
+from adap_tf.weights import Population
+
+Start = Literal["first_visit", "zero"]
+STARTS = ("first_visit", "zero")
+"""Where a moving average begins: at the first batch's estimate, or at 0 as in the authors' code."""
 
 
 class RowTable(keras.layers.Layer):
     """`u1` and `u2` of eq. 2 for every positive of every task: 8 bytes a row in float32.
 
     The rows of all tasks lie one after the other in one variable. A row of zeros has not been visited; a visited
-    one is never 0, since both numbers are kept at or above `floor`. One spare row takes the examples that are
+    one is never 0, since both numbers are kept at or above their floor. One spare row takes the examples that are
     no anchors, so that all shapes are static, and stays 0.
 
     Args:
-        positives: number of rows of each task, a sequence of `C` non-negative integers.
+        population: the training set's counts, of `C` tasks.
         gamma: moving-average rate `γ1` in (0, 1].
-        floor: smallest value of `u1` and `u2`, above 0.
+        self_loss: the pair loss of an anchor with itself, `m²`. Its share `m²/n` of the sums over all data is the
+            smallest value of `u1` and `u2`; `1.2e-7 m²` where `n` is not known.
+        start: one of `STARTS`.
         dtype: "float32", or "float64" where the whole computation is.
     """
 
-    def __init__(self, positives: Sequence[int], gamma: float, floor: float, dtype: str = "float32", **kwargs: Any):
+    def __init__(
+        self,
+        population: Population,
+        gamma: float,
+        self_loss: float,
+        start: Start = "first_visit",
+        dtype: str = "float32",
+        **kwargs: Any,
+    ):
         super().__init__(dtype=dtype, trainable=False, **kwargs)
-        self.positives = tuple(int(n) for n in positives)
-        self.gamma, self.floor = gamma, floor
+        self.population, self.gamma, self.start = population, gamma, start
+        examples = np.array(population.examples or 1 / np.finfo(np.float32).eps, np.float64)
+        self.floor = self_loss / np.broadcast_to(np.maximum(examples, 1), len(population.positives))
+        self.rows = sum(population.positives)
         self.u = self.add_weight(
-            shape=(sum(self.positives) + 1, 2),
+            shape=(self.rows + 1, 2),
             initializer="zeros",
             trainable=False,
             autocast=False,
@@ -41,15 +60,15 @@ class RowTable(keras.layers.Layer):
         )
         self.built = True
 
-    def update(self, row: tf.Tensor, estimate: tf.Tensor) -> tf.Tensor:
+    def update(self, row: tf.Tensor, estimate: tf.Tensor, peek: bool = False) -> tf.Tensor:
         """Moves the rows of a global batch and gives them back.
 
-        A row's first visit sets it to the estimate. A row that stands several times in the batch moves once, by
-        the mean of its estimates.
+        A row that stands several times in the batch moves once, by the mean of its estimates.
 
         Args:
             row: `[B, C]` int64, the place among its task's positives, -1 for an example that is no anchor.
             estimate: `[B, C, 2]`, the batch's estimates of eq. 2's two sums.
+            peek: whether the table itself stays as it is.
 
         Returns:
             `u` after the update, `[B, C, 2]`; 1 where there is no anchor.
@@ -57,27 +76,39 @@ class RowTable(keras.layers.Layer):
         Raises:
             tf.errors.InvalidArgumentError: a row is not in the table; the message names it.
         """
-        anchor = tf.reshape(row >= 0, [-1, 1])
+        anchor = (row >= 0)[:, :, None]
         place = self._places(row)
-        estimate = _mean_of_repeats(place, tf.reshape(estimate, [-1, 2]))
-        old = tf.gather(self.u.value, place)
-        moved = tf.where(old > 0, (1 - self.gamma) * old + self.gamma * estimate, estimate)
-        moved = tf.maximum(moved, self.floor)
-        self.u.value.scatter_update(tf.IndexedSlices(tf.where(anchor, moved, tf.zeros_like(moved)), place))
-        return tf.reshape(tf.where(anchor, moved, tf.ones_like(moved)), [*row.shape, 2])
+        estimate = tf.reshape(_mean_of_repeats(place, tf.reshape(estimate, [-1, 2])), estimate.shape)
+        old = tf.reshape(tf.gather(self.u.value, place), estimate.shape)
+        moved = (1 - self.gamma) * old + self.gamma * estimate
+        if self.start == "first_visit":
+            moved = tf.where(old > 0, moved, estimate)
+        moved = tf.maximum(moved, tf.constant(self.floor, moved.dtype)[:, None])
+        if not peek:
+            stored = tf.reshape(tf.where(anchor, moved, tf.zeros_like(moved)), [-1, 2])
+            self.u.value.scatter_update(tf.IndexedSlices(stored, place))
+        return tf.where(anchor, moved, tf.ones_like(moved))
 
-    def visited(self) -> tf.Tensor:
-        """Share of the rows that have been visited, a scalar in [0, 1]."""
-        seen = tf.reduce_sum(tf.cast(self.u.value[:, 1] > 0, self.compute_dtype))
-        return seen / max(sum(self.positives), 1)
+    def health(self) -> dict[str, float]:
+        """What the table says of itself; reads all of it, so not for every step.
+
+        Returns:
+            `rows_visited`, the share of rows that have been visited, and `u_ratio`, their mean `u1/u2`: the surrogate
+            of AP over the training set as the table has it (0 before the first visit).
+        """
+        u1, u2 = self.u.numpy()[:-1].astype(np.float64).T
+        seen = u2 > 0
+        ratio = (u1[seen] / u2[seen]).mean() if seen.any() else 0.0
+        return {"rows_visited": seen.sum() / max(self.rows, 1), "u_ratio": float(ratio)}
 
     def _places(self, row: tf.Tensor) -> tf.Tensor:
         """Where each example's row lies in the variable, `[B·C]`; the spare row for those that have none."""
-        rows, largest = tf.constant(self.positives, tf.int64), tf.reduce_max(row, axis=0)
+        counts = self.population.positives
+        rows, largest = tf.constant(counts, tf.int64), tf.reduce_max(row, axis=0)
         message = ["row out of range; the batch's largest by task:", largest, "rows in the table:", rows]
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(largest < rows), message)]):
-            first = tf.constant(np.cumsum((0, *self.positives[:-1])), tf.int64)
-        return tf.reshape(tf.where(row >= 0, row + first, sum(self.positives)), [-1])
+            first = tf.constant(np.cumsum((0, *counts[:-1])), tf.int64)
+        return tf.reshape(tf.where(row >= 0, row + first, self.rows), [-1])
 
 
 def _mean_of_repeats(place: tf.Tensor, estimate: tf.Tensor) -> tf.Tensor:
@@ -90,27 +121,54 @@ def _mean_of_repeats(place: tf.Tensor, estimate: tf.Tensor) -> tf.Tensor:
     return tf.gather(means, group)
 
 
+class Averages(NamedTuple):
+    """The listwise state, each `[C]`, of two lists of scores `s` and `s'`.
+
+    Attributes:
+        log_u2: log of the moving average of `Σ w e^s`.
+        log_u3: the same of `s'`.
+        r: `u1/u2`, the mean of `s - s'` under the top-one probabilities of `s`.
+        k1: mean of `log(2p/(p+q))` under `p`, which Jensen–Shannon needs.
+        k2: mean of `log(2q/(p+q))` under `q`.
+    """
+
+    log_u2: tf.Tensor
+    log_u3: tf.Tensor
+    r: tf.Tensor
+    k1: tf.Tensor
+    k2: tf.Tensor
+
+
 def _unseen(shape: Sequence[int], dtype: str | None = None) -> tf.Tensor:
-    """Listwise state before the first batch: `log u2` and `log u3` of 0, and `r` = 0."""
-    return tf.repeat(tf.constant([[-np.inf], [-np.inf], [0.0]], dtype), shape[1], axis=1)
+    """Listwise state before the first batch: logs of 0, and means of 0."""
+    start = Averages(-np.inf, -np.inf, 0.0, 0.0, 0.0)
+    return tf.repeat(tf.constant(start, dtype)[:, None], shape[1], axis=1)
 
 
 class ListwiseState(keras.layers.Layer):
-    """The vector of eq. 11 for each task, kept as `log u2`, `log u3` and `r = u1/u2`: any finite score is safe.
+    """The vector of eq. 11 for each task, kept as logs and a ratio: any finite score is safe.
 
-    `log u2 = -∞` marks a task that has seen no batch; its first one sets the state.
+    `log u2 = -∞` marks a task that has seen no batch.
 
     Args:
-        tasks: number of tasks `C`.
+        population: the training set's counts, of `C` tasks.
         gamma: moving-average rate `γ2` in (0, 1].
+        start: one of `STARTS`.
         dtype: "float32", or "float64" where the whole computation is.
     """
 
-    def __init__(self, tasks: int, gamma: float, dtype: str = "float32", **kwargs: Any):
+    def __init__(
+        self,
+        population: Population,
+        gamma: float,
+        start: Start = "first_visit",
+        dtype: str = "float32",
+        **kwargs: Any,
+    ):
         super().__init__(dtype=dtype, trainable=False, **kwargs)
-        self.gamma = gamma
+        self.population, self.gamma, self.start = population, gamma, start
         self.state = self.add_weight(
-            shape=(3, tasks),
+            shape=(len(Averages._fields), len(population.positives)),
             initializer=_unseen,
             trainable=False,
             autocast=False,
@@ -119,30 +177,50 @@ class ListwiseState(keras.layers.Layer):
         )
         self.built = True
 
-    def update(self, log_weight: tf.Tensor, s: tf.Tensor, s_adv: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def update(self, log_weight: tf.Tensor, s: tf.Tensor, s_adv: tf.Tensor, peek: bool = False) -> Averages:
         """Moves the state by a global batch and gives it back.
 
         Args:
-            log_weight: `[B, C]`, logs of the candidates' weights, -∞ where the label is unknown.
-            s: scores of the clean examples, `[B, C]`.
-            s_adv: scores of the perturbed ones, `[B, C]`.
+            log_weight: `[B, C]`, logs of the candidates' weights, -∞ for examples that are none.
+            s: scores `[B, C]` of one view.
+            s_adv: scores of the other.
+            peek: whether the state itself stays as it is.
 
         Returns:
-            `log u2`, `log u3` and `r`, each `[C]`. A task without a known label in the batch stays as it was.
+            The averages after the update. A task without a candidate in the batch stays as it was.
         """
+        old = Averages(*tf.unstack(self.state.value))
         log_g2 = tf.reduce_logsumexp(log_weight + s, axis=0)
         log_g3 = tf.reduce_logsumexp(log_weight + s_adv, axis=0)
-        share = tf.nn.softmax(log_weight + s, axis=0)
-        log_u2, log_u3, r = tf.unstack(self.state.value)
-        new_u2, new_u3 = self._average(log_u2, log_g2), self._average(log_u3, log_g3)
-        kept = tf.exp(tf.math.log(tf.constant(1 - self.gamma, s.dtype)) + log_u2 - new_u2)
-        new_r = kept * r + (1 - kept) * tf.reduce_sum(share * (s - s_adv), axis=0)
-        moved = tf.where(log_g2 > -np.inf, tf.stack([new_u2, new_u3, new_r]), self.state.value)
-        self.state.assign(moved)
-        return tuple(tf.unstack(moved))
+        log_u2 = self._log_average(old.log_u2, log_g2, old)
+        log_u3 = self._log_average(old.log_u3, log_g3, old)
 
-    def _average(self, log_old: tf.Tensor, log_new: tf.Tensor) -> tf.Tensor:
-        """Log of the moving average, from the logs of the old value and the new estimate."""
-        gamma = tf.constant(self.gamma, log_new.dtype)
-        mixed = tf.reduce_logsumexp([tf.math.log(1 - gamma) + log_old, tf.math.log(gamma) + log_new], axis=0)
-        return tf.where(log_old > -np.inf, mixed, log_new)
+        kept = tf.exp(tf.math.log(tf.constant(1 - self.gamma, s.dtype)) + old.log_u2 - log_u2)
+        batch_r = tf.reduce_sum(tf.nn.softmax(log_weight + s, axis=0) * (s - s_adv), axis=0)
+        p, q = top_one(log_weight, s, log_u2), top_one(log_weight, s_adv, log_u3)
+        p_to_mean, q_to_mean = log_to_mean(s - log_u2, s_adv - log_u3), log_to_mean(s_adv - log_u3, s - log_u2)
+        new = Averages(
+            log_u2,
+            log_u3,
+            kept * old.r + (1 - kept) * batch_r,
+            self._average(old.k1, tf.reduce_sum(p * p_to_mean, axis=0), old),
+            self._average(old.k2, tf.reduce_sum(q * q_to_mean, axis=0), old),
+        )
+        moved = tf.where(log_g2 > -np.inf, tf.stack(new), self.state.value)
+        if not peek:
+            self.state.assign(moved)
+        return Averages(*tf.unstack(moved))
+
+    def _average(self, value: tf.Tensor, estimate: tf.Tensor, old: Averages) -> tf.Tensor:
+        """The moving average, or the estimate where it begins with that."""
+        return tf.where(self._moves(old), (1 - self.gamma) * value + self.gamma * estimate, estimate)
+
+    def _log_average(self, log_value: tf.Tensor, log_estimate: tf.Tensor, old: Averages) -> tf.Tensor:
+        """The same of numbers known by their logs."""
+        gamma = tf.constant(self.gamma, log_estimate.dtype)
+        parts = [tf.math.log(1 - gamma) + log_value, tf.math.log(gamma) + log_estimate]
+        return tf.where(self._moves(old), tf.reduce_logsumexp(parts, axis=0), log_estimate)
+
+    def _moves(self, old: Averages) -> tf.Tensor:
+        """Whether a task's numbers move from where they are, rather than begin."""
+        return (old.log_u2 > -np.inf) | (self.start == "zero")

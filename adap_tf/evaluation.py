@@ -1,47 +1,28 @@
 """Scores and average precision of a network under each threat."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from adap_tf.attacks import PGD, ascending, keyed_noise
+from adap_tf.adversary import perturbed
+from adap_tf.attacks import PGD, Attack, keyed_noise
 from adap_tf.data.examples import Examples, as_unit_range
-from adap_tf.metrics import mean_average_precision
-from adap_tf.terms import ADVERSARIAL, CrossEntropy, Scored
+from adap_tf.metrics import average_precision, mean_average_precision
+from adap_tf.scored import ADVERSARIAL
+from adap_tf.terms import CrossEntropy
 
-Threats = Mapping[str, PGD | None]
+Threats = Mapping[str, Attack | None]
 EVALUATION_STREAM = -1  # steps of training count from 0
 
 PGD10 = PGD(steps=10, step_size=0.007)
 """The paper's white-box evaluation: 10 steps of 0.007 in the ball of 8/255, last iterate."""
 
 
-def attack_labels(
-    network: Callable[..., tf.Tensor],
-    attack: PGD,
-    image: tf.Tensor,
-    label: tf.Tensor,
-    noise: tf.Tensor,
-    term: CrossEntropy = CrossEntropy(ADVERSARIAL),
-) -> tf.Tensor:
-    """Images perturbed so that each example's scores go against its labels, every example for itself.
-
-    Args:
-        network: images to logits `[B, C]`; called in inference mode.
-        attack: the threat.
-        image: `[B, ...]` in [0, 1].
-        label: `[B, C]`, 0, 1 or NaN for unknown.
-        noise: standard normal, of the image's shape.
-        term: the pointwise term whose `ascent` the attack follows.
-    """
-
-    def ascent(scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return term.ascent(Scored.of({ADVERSARIAL: scores}, label, tf.zeros_like(label, tf.int64)))
-
-    return attack(ascending(network, ascent), image, noise)
+ON_LABELS = CrossEntropy(ADVERSARIAL)
+"""What a threat ascends: each example's scores go against its labels, every example for itself."""
 
 
 class Evaluator:
@@ -83,7 +64,8 @@ class Evaluator:
         if attack is None:
             return unit.numpy()
         noise = tf.concat([self._noise(place, unit[:1]) for place in places], axis=0)
-        return attack_labels(self.network, attack, unit, tf.constant(label[places], tf.float32), noise).numpy()
+        known = tf.constant(label[places], tf.float32)
+        return perturbed(self.network, attack, ON_LABELS, unit, known, noise).numpy()
 
     def _batch(self, image: np.ndarray, label: np.ndarray, first: int) -> dict[str, np.ndarray]:
         places = np.minimum(np.arange(first, first + min(self.batch_size, len(image))), len(image) - 1)
@@ -97,7 +79,8 @@ class Evaluator:
         for threat, attack in self.threats.items():
             attacked = image
             if attack is not None:
-                attacked = attack_labels(self.network, attack, image, label, self._noise(first, image))
+                noise = self._noise(first, image)
+                attacked = perturbed(self.network, attack, ON_LABELS, image, label, noise)
             scores[threat] = self.network(attacked, training=False)
         return scores
 
@@ -105,15 +88,24 @@ class Evaluator:
         return keyed_noise(tf.constant([self.seed, EVALUATION_STREAM], tf.int64), first, image)
 
 
-def summary(scores: Mapping[str, np.ndarray], label: np.ndarray) -> dict[str, dict[str, Any]]:
+def summary(
+    scores: Mapping[str, np.ndarray], label: np.ndarray, tasks: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
     """For each threat its `ap` (the mean over tasks), and the numbers of `examples` and `positives`.
 
     Args:
         scores: logits `[n, C]` by threat.
         label: `[n, C]`, 0, 1 or NaN for unknown.
+        tasks: the tasks' names; if there are several, `ap_by_task` has the AP of each.
     """
     counts = {"examples": len(label), "positives": int(np.nansum(label))}
-    return {threat: {"ap": mean_average_precision(s, label), **counts} for threat, s in scores.items()}
+    found: dict[str, dict[str, Any]] = {}
+    for threat, logits in scores.items():
+        found[threat] = {"ap": mean_average_precision(logits, label), **counts}
+        if len(tasks) > 1:
+            by_task = average_precision(logits, label)
+            found[threat]["ap_by_task"] = dict(zip(tasks, by_task.tolist(), strict=True))
+    return found
 
 
 def arrays_of(x: Any, y: Any = None) -> tuple[np.ndarray, np.ndarray]:

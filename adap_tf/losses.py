@@ -101,6 +101,36 @@ def _sigmoid_difference(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.where(a + b > 0, tf.sigmoid(-b) - tf.sigmoid(-a), tf.sigmoid(a) - tf.sigmoid(b))
 
 
+def bernoulli_js(h: tf.Tensor, h_adv: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Jensen–Shannon divergence of `Bernoulli(σ(h))` and `Bernoulli(σ(h'))`: value, slope by `h`, slope by `h'`."""
+    value, slopes = tf.zeros_like(h), []
+    for x, other in ((h, h_adv), (h_adv, h)):
+        one = log_to_mean(tf.math.log_sigmoid(x), tf.math.log_sigmoid(other))
+        zero = log_to_mean(tf.math.log_sigmoid(-x), tf.math.log_sigmoid(-other))
+        value += (tf.sigmoid(x) * one + tf.sigmoid(-x) * zero) / 2
+        slopes.append(tf.sigmoid(x) * tf.sigmoid(-x) * (one - zero) / 2)
+    return value, *slopes
+
+
+def reverse_bernoulli_kl(h: tf.Tensor, h_adv: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """`KL(Bernoulli(σ(h')) ‖ Bernoulli(σ(h)))`: value, slope by `h`, slope by `h'`."""
+    value, slope_adv, slope = bernoulli_kl(h_adv, h)
+    return value, slope, slope_adv
+
+
+DIVERGENCES: Mapping[str, Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]] = {
+    "kl": bernoulli_kl,
+    "reverse_kl": reverse_bernoulli_kl,
+    "js": bernoulli_js,
+}
+"""Divergences of an example's clean from its perturbed prediction, by name."""
+
+
+def log_to_mean(log_p: tf.Tensor, log_q: tf.Tensor) -> tf.Tensor:
+    """`log(2p / (p + q))`, from the logs."""
+    return math.log(2) - tf.nn.softplus(log_q - log_p)
+
+
 def top_one(log_weight: tf.Tensor, score: tf.Tensor, log_normaliser: tf.Tensor) -> tf.Tensor:
     """Weighted top-one probabilities `w e^s / u` (Definition 1, with the estimator `u` as normaliser)."""
     return tf.exp(log_weight + score - log_normaliser)

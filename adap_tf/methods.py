@@ -23,22 +23,23 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from adap_tf.scored import ADVERSARIAL, CLEAN, Scored
 from adap_tf.terms import (
-    ADVERSARIAL,
-    CLEAN,
     AveragePrecision,
     CrossEntropy,
     Gradients,
     Listwise,
+    MisclassificationWeightedKL,
     PointwiseDivergence,
-    Scored,
     Term,
     fields_of,
     tuned,
 )
+from adap_tf.weights import Population
 
-LAMBDAS = (0.1, 0.4, 0.8, 1.0, 4.0, 8.0, 10.0)
+LAMBDAS, LARGE_LAMBDAS = (0.1, 0.4, 0.8, 1.0, 4.0, 8.0, 10.0), (1.0, 4.0, 8.0, 10.0, 40.0, 80.0, 100.0)
 RATES = (0.1, 0.9)
+Grids = tuple[tuple[str, tuple[float, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,14 @@ class Method:
         name: what it is called in configs and results.
         loss: the term that is minimised.
         regularisers: terms added with weight `lam`.
-        attack: the term that the training attack ascends on every example; None trains on clean data alone.
+        attack: the term that the training attack ascends; None trains on clean data alone.
         lam: `λ`, weight of the regularisers, at least 0.
-        sampling: "positives" draws a fixed number of positives into every batch, "shuffle" takes what comes.
+        peek: whether an attack on a joint term looks where its estimator would move to, and leaves it there, as in
+            the authors' code; else it moves with every step of the attack (Algorithms 2 and 5).
+        sampling: a name in `adap_tf.data.SAMPLINGS`: "positives" draws a fixed number of positives into every batch
+            and compares all with all, "separate" draws anchors and candidates apart (`B₊` and `B`), "shuffle" takes
+            what comes.
+        pretrained: the method whose network lends its trunk to the start; None starts from scratch.
         selection: the view whose validation AP chooses the epoch that is kept.
         grids: values that the paper searches, by hyperparameter.
     """
@@ -59,25 +65,39 @@ class Method:
     name: str
     loss: Term
     regularisers: tuple[Term, ...] = ()
-    attack: CrossEntropy | None = None
+    attack: Term | None = None
     lam: float = 1.0
-    sampling: Literal["positives", "shuffle"] = "positives"
+    peek: bool = False
+    sampling: Literal["positives", "separate", "shuffle"] = "positives"
+    pretrained: str | None = None
     selection: str = ADVERSARIAL
-    grids: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    grids: Grids = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.lam < float("inf"):
             raise ValueError(f"lam must be a number of at least 0, not {self.lam}")
         if ADVERSARIAL in self.views and self.attack is None:
             raise ValueError(f"method {self.name!r} has a term on perturbed data and so needs an attack")
-        by_key = {estimator_key(term): term for term in self.terms}
-        if any(by_key[estimator_key(term)] != term for term in self.terms):
+        if self.attack is not None and ADVERSARIAL not in self.attack.views:
+            raise ValueError(f"the attack of method {self.name!r} must ascend a term on perturbed data")
+        by_key = {estimator_key(term): term for term in self.used}
+        if any(by_key[estimator_key(term)] != term for term in self.used):
             raise ValueError(f"method {self.name!r} has two terms that differ and would share an estimator")
 
     @property
     def terms(self) -> tuple[Term, ...]:
         """The loss and the regularisers."""
         return (self.loss, *self.regularisers)
+
+    @property
+    def used(self) -> tuple[Term, ...]:
+        """Its terms, and what its attack ascends."""
+        return self.terms if self.attack is None else (*self.terms, self.attack)
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether it keeps a row for every positive."""
+        return any(term.needs_rows for term in self.used)
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -95,12 +115,14 @@ class Method:
 
     @property
     def hyperparameters(self) -> frozenset[str]:
-        """The hyperparameters that make a difference to it: the fields of its terms, and `lam` if it weighs any."""
-        own = {name for term in self.terms for name in fields_of(term)}
-        return frozenset(own | {"lam"} if self.regularisers else own)
+        """The hyperparameters that make a difference to it: fields of its terms, `lam` and `peek`."""
+        own = {name for term in self.used for name in fields_of(term)}
+        weighs = {"lam"} if self.regularisers else set()
+        looks = {"peek"} if self.attack is not None and self.attack.joint else set()
+        return frozenset(own | weighs | looks)
 
     def tuned(self, **hyperparameters: Any) -> "Method":
-        """This method with other hyperparameters: `lam`, or a field of its terms such as `gamma1` or `margin`.
+        """This method with other hyperparameters: `lam`, `peek`, or a field of its terms such as `gamma1` or `margin`.
 
         A field of another method's terms is accepted and changes nothing, so that one set of hyperparameters can
         serve several methods.
@@ -115,12 +137,14 @@ class Method:
             self,
             loss=tuned(self.loss, **hyperparameters),
             regularisers=tuple(tuned(term, **hyperparameters) for term in self.regularisers),
+            attack=self.attack and tuned(self.attack, **hyperparameters),
             lam=hyperparameters.get("lam", self.lam),
+            peek=hyperparameters.get("peek", self.peek),
         )
 
-    def estimators(self, positives: tuple[int, ...], examples: int | None, dtype: str) -> dict[str, keras.layers.Layer]:
-        """The state of its terms, one estimator for each (term, view) that has any."""
-        made = {estimator_key(term): term.estimator(positives, examples, dtype) for term in self.terms}
+    def estimators(self, population: Population, dtype: str) -> dict[str, keras.layers.Layer]:
+        """The state of its terms, one estimator for each (term, view) that has any, whether minimised or ascended."""
+        made = {estimator_key(term): term.estimator(population, dtype) for term in self.used}
         return {key: estimator for key, estimator in made.items() if estimator is not None}
 
     def objective(
@@ -152,27 +176,56 @@ def estimator_key(term: Term) -> str:
 
 
 HYPERPARAMETERS = Method(
-    "all", loss=AveragePrecision(), regularisers=(Listwise(),), attack=CrossEntropy()
+    "all", loss=AveragePrecision(), regularisers=(Listwise(), PointwiseDivergence()), attack=Listwise()
 ).hyperparameters
 """Names that every method's `tuned` takes."""
+
+_CE = CrossEntropy(ADVERSARIAL)  # what most attacks ascend
+_GRIDS: Grids = (("lam", LAMBDAS), ("gamma1", RATES), ("gamma2", RATES))
 
 METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (
         Method("ce", loss=CrossEntropy(), sampling="shuffle", selection=CLEAN),
+        Method("ap", loss=AveragePrecision(), pretrained="ce", selection=CLEAN, grids=(("gamma1", RATES),)),
+        Method("pgd", loss=CrossEntropy(ADVERSARIAL), attack=_CE, sampling="shuffle"),
         Method(
-            "adap_ln",
-            loss=AveragePrecision(),
-            regularisers=(Listwise(),),
-            attack=CrossEntropy(ADVERSARIAL),
-            grids=(("lam", LAMBDAS), ("gamma1", RATES), ("gamma2", RATES)),
+            "trades",
+            loss=CrossEntropy(),
+            regularisers=(PointwiseDivergence(),),
+            attack=PointwiseDivergence(),
+            sampling="shuffle",
+            grids=(("lam", LARGE_LAMBDAS),),
         ),
+        Method(
+            "mart",
+            loss=CrossEntropy(ADVERSARIAL),
+            regularisers=(MisclassificationWeightedKL(),),
+            attack=_CE,
+            sampling="shuffle",
+            grids=(("lam", LAMBDAS),),
+        ),
+        Method(
+            "adap_mm",
+            loss=AveragePrecision(ADVERSARIAL),
+            attack=AveragePrecision(ADVERSARIAL),
+            grids=(("gamma1", RATES),),
+        ),
+        Method(
+            "adap_pz",
+            loss=AveragePrecision(),
+            regularisers=(PointwiseDivergence(),),
+            attack=PointwiseDivergence(),
+            grids=(("lam", LARGE_LAMBDAS), ("gamma1", RATES)),
+        ),
+        Method("adap_lz", loss=AveragePrecision(), regularisers=(Listwise(),), attack=Listwise(), grids=_GRIDS),
+        Method("adap_ln", loss=AveragePrecision(), regularisers=(Listwise(),), attack=_CE, grids=_GRIDS),
         Method(
             "adap_lpn",
             loss=AveragePrecision(),
             regularisers=(Listwise(), PointwiseDivergence()),
-            attack=CrossEntropy(ADVERSARIAL),
-            grids=(("lam", LAMBDAS), ("gamma1", RATES), ("gamma2", RATES)),
+            attack=_CE,
+            grids=_GRIDS,
         ),
     )
 }

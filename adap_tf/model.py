@@ -9,12 +9,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from adap_tf.attacks import PGD, keyed_noise
+from adap_tf.adversary import perturbed
+from adap_tf.attacks import PGD, Attack, keyed_noise
 from adap_tf.data.examples import as_unit_range, checked_labels
-from adap_tf.evaluation import PGD10, Evaluator, arrays_of, attack_labels
-from adap_tf.methods import Method, find_method
+from adap_tf.estimators import RowTable
+from adap_tf.evaluation import PGD10, Evaluator, arrays_of
+from adap_tf.methods import Method, estimator_key, find_method
 from adap_tf.replicas import Replicas
-from adap_tf.terms import ADVERSARIAL, CLEAN, CrossEntropy, Scored
+from adap_tf.scored import ADVERSARIAL, CLEAN, Scored
+from adap_tf.terms import Term
+from adap_tf.weights import Population
 
 
 class AdversarialModel(keras.Model):
@@ -28,18 +32,18 @@ class AdversarialModel(keras.Model):
         method: a name in `METHODS`, or a `Method` of your own.
         positives: number of positive training examples, of each task where there are several; the methods with an
             AP term need it.
-        examples: number of training examples `n`, for the smallest value `m²/n` of the estimators; without it that
-            value is `1.2e-7 m²`.
-        attack: the training attack.
+        examples: number of training examples `n`, of each task where labels are unknown, for the smallest value
+            `m²/n` of the estimators and for `prevalence="dataset"`; without it the former is `1.2e-7 m²`.
+        attack: the training attack, such as `PGD()`, `FGSM()` or `APGD()`.
         threat: the attack under which `evaluate` reports `robust_ap`.
         l2: weight of `½‖w‖²` over all trainable weights; its gradient is added before the optimizer sees it, which
             is not Keras' decoupled `weight_decay`.
         seed: of the attack's starts.
-        **hyperparameters: passed to `Method.tuned`: `lam`, `gamma1`, `gamma2`, `margin`, ….
+        **hyperparameters: passed to `Method.tuned`: `lam`, `gamma1`, `gamma2`, `margin`, `prevalence`, ….
 
     Raises:
-        ValueError: the network is not built or gives no `[B, C]`, `positives` is missing or not of its tasks, or a
-            hyperparameter is out of range.
+        ValueError: the network is not built or gives no `[B, C]`, `positives` or `examples` is missing or not of its
+            tasks, or a hyperparameter is out of range.
     """
 
     def __init__(
@@ -48,9 +52,9 @@ class AdversarialModel(keras.Model):
         method: str | Method = "adap_lpn",
         positives: int | Sequence[int] | np.ndarray | None = None,
         *,
-        examples: int | None = None,
-        attack: PGD = PGD(),
-        threat: PGD = PGD10,
+        examples: int | Sequence[int] | np.ndarray | None = None,
+        attack: Attack = PGD(),
+        threat: Attack = PGD10,
         l2: float = 0.0,
         seed: int = 0,
         **hyperparameters: Any,
@@ -64,15 +68,17 @@ class AdversarialModel(keras.Model):
         # The widest type in the network: float32 heads over bfloat16 layers, float64 in float64 tests.
         self.score_dtype = "float64" if any(w.dtype == "float64" for w in network.weights) else "float32"
         shape = getattr(network, "output_shape", (None, None))  # a subclassed model may not know its own
-        counts = () if positives is None else tuple(int(n) for n in np.atleast_1d(positives))
-        self.tasks = shape[-1] or len(counts) or 1
-        if len(shape) != 2 or len(counts) not in (0, self.tasks):
-            raise ValueError(f"a network with outputs {shape} does not fit {len(counts)} numbers of positives")
-        self._needs_rows = any(term.needs_rows for term in self.method.terms)
-        if not counts and self._needs_rows:
+        given = np.atleast_1d([] if positives is None else positives)
+        self.tasks = shape[-1] or len(given) or 1
+        if len(shape) != 2 or len(given) not in (0, self.tasks):
+            raise ValueError(f"a network with outputs {shape} does not fit {len(given)} numbers of positives")
+        if not len(given) and self.method.needs_rows:
             raise ValueError(f"method {self.method.name!r} keeps a row for every positive: give positives=")
-        self.positives = counts
-        made = self.method.estimators(counts or (0,) * self.tasks, examples, self.score_dtype)
+        self.population = Population(
+            _by_task("positives", 0 if positives is None else positives, self.tasks),
+            None if examples is None else _by_task("examples", examples, self.tasks),
+        )
+        made = self.method.estimators(self.population, self.score_dtype)
         self._estimator_names = tuple(made)
         for name, estimator in made.items():
             setattr(self, name, estimator)  # as attributes: tf.train.Checkpoint does not look into Keras' dicts
@@ -83,6 +89,11 @@ class AdversarialModel(keras.Model):
         )
         self._evaluator = functools.lru_cache(self._make_evaluator)
         self.built = True
+
+    def health(self) -> dict[str, float]:
+        """What the row tables say of themselves, means over them; empty for a method without any."""
+        found = [estimator.health() for estimator in self.estimators.values() if isinstance(estimator, RowTable)]
+        return {name: float(np.mean([each[name] for each in found])) for name in found[0]} if found else {}
 
     @property
     def estimators(self) -> dict[str, keras.layers.Layer]:
@@ -161,9 +172,9 @@ class AdversarialModel(keras.Model):
             images[ADVERSARIAL] = self._attacked(self.method.attack, batch, replicas)
 
         with tf.GradientTape() as tape:
-            scores = {view: self._scores(images[view]) for view in self.method.views}
+            scores = {view: self._scores(images[view], training=True) for view in self.method.views}
             penalty = tf.add_n(self.network.losses or [0.0]) / replicas.count
-        scored = Scored.of(scores, batch["label"], batch["row"], replicas)
+        scored = Scored.of(scores, batch["label"], batch["row"], batch.get("candidate"), replicas)
         signals, slopes = self.method.objective(scored, self.estimators)
 
         # The network's one differentiation: by its scores, weighted with the objective's gradient by the scores.
@@ -222,18 +233,31 @@ class AdversarialModel(keras.Model):
     def _make_evaluator(self, batch_size: int, threat: PGD) -> Evaluator:
         return Evaluator(self.network, {"ap": None, "robust_ap": threat}, batch_size, self.seed)
 
-    def _scores(self, image: tf.Tensor) -> tf.Tensor:
-        return tf.cast(self.network(image, training=True), self.score_dtype)
+    def _scores(self, image: tf.Tensor, training: bool) -> tf.Tensor:
+        return tf.cast(self.network(image, training=training), self.score_dtype)
 
-    def _attacked(self, term: CrossEntropy, batch: dict[str, tf.Tensor], replicas: Replicas) -> tf.Tensor:
+    def _attacked(self, term: Term, batch: dict[str, tf.Tensor], replicas: Replicas) -> tf.Tensor:
         """The batch's images under the training attack; its start is keyed by step and place in the global batch."""
         image = batch["image"]
         key = tf.stack([tf.constant(self.seed, tf.int64), self.steps_taken.value])
-        noise = keyed_noise(key, replicas.index * image.shape[0], image)
-        return tf.stop_gradient(attack_labels(self.network, self.attack, image, batch["label"], noise, term))
+        return perturbed(
+            self._scores,
+            self.attack,
+            term,
+            image,
+            batch["label"],
+            keyed_noise(key, replicas.index * image.shape[0], image),
+            row=batch["row"],
+            candidate=batch.get("candidate"),
+            estimator=self.estimators.get(estimator_key(term)),
+            peek=self.method.peek,
+            replicas=replicas,
+        )
 
     def _checked(self, data: Any) -> dict[str, tf.Tensor]:
-        """The batch as a dict of images in [0, 1], labels and rows; a method without rows makes do with pairs.
+        """The batch as a dict of images in [0, 1], labels, rows and perhaps candidates.
+
+        A method without rows makes do with pairs.
 
         Raises:
             ValueError: rows or labels are missing, there are weights, or shapes are not known or not of the tasks.
@@ -256,7 +280,7 @@ class AdversarialModel(keras.Model):
 
     def _without_rows(self, image: tf.Tensor, label: tf.Tensor | None) -> dict[str, tf.Tensor]:
         """Labels and rows of plain pairs."""
-        if self._needs_rows:
+        if self.method.needs_rows:
             raise ValueError(
                 f"method {self.method.name!r} needs to know which positive is which: "
                 "fit on adap_tf.data.batches(x, y, …) or on adap_tf.data.with_rows(dataset)"
@@ -265,6 +289,14 @@ class AdversarialModel(keras.Model):
             raise ValueError("labels are missing: give pairs (image, label)")
         label = checked_labels(tf.reshape(tf.cast(label, self.score_dtype), [-1, self.tasks]))
         return {"label": label, "row": tf.fill(tf.shape(label), tf.constant(-1, tf.int64))}
+
+
+def _by_task(name: str, number: Any, tasks: int) -> tuple[int, ...]:
+    """A number of each task, from one for all of them or one for each."""
+    numbers = np.atleast_1d(number)
+    if len(numbers) not in (1, tasks) or (numbers < 0).any():
+        raise ValueError(f"{name} must be one whole number or {tasks}, one of each task, not {number}")
+    return tuple(int(n) for n in np.broadcast_to(numbers, tasks))
 
 
 def _refuse_weights(weight: Any) -> None:

@@ -3,9 +3,12 @@
 A term sees the network only through its scores. The value is for the log; the gradient by the scores is all that
 training needs, and for the terms with a moving average the two do not belong to one function that a tape could
 differentiate (eq. 3 and 12 hold the estimators constant).
+
+A term can be minimised, or ascended by an attack: `Pointwise` terms by each example for itself, `Joint` terms, in
+which an example counts by its rank among the others, by the whole batch together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -14,59 +17,11 @@ import numpy as np
 import tensorflow as tf
 
 from adap_tf import losses
-from adap_tf.estimators import ListwiseState, RowTable
-from adap_tf.replicas import ALONE, Replicas
+from adap_tf.estimators import STARTS, ListwiseState, RowTable, Start
+from adap_tf.scored import ADVERSARIAL, CLEAN, Scored
+from adap_tf.weights import PREVALENCES, Population, Prevalence, list_weights, pair_weights, task_mean_weights
 
-CLEAN, ADVERSARIAL = "clean", "adversarial"
 Gradients = dict[str, Any]  # a tensor of slopes by view
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A global batch as the terms see it.
-
-    Attributes:
-        scores: logits `[B, C]` by view, "clean" or "adversarial".
-        label: `[B, C]`, 1 positive, 0 negative or unknown.
-        known: `[B, C]`, 1 where the label is known, else 0.
-        row: `[B, C]` int64, the place of an anchor among its task's positives, -1 for all other examples.
-        replicas: the replicas that hold the batch.
-    """
-
-    scores: Mapping[str, tf.Tensor]
-    label: tf.Tensor
-    known: tf.Tensor
-    row: tf.Tensor
-    replicas: Replicas = ALONE
-
-    @classmethod
-    def of(
-        cls, scores: Mapping[str, tf.Tensor], label: tf.Tensor, row: tf.Tensor, replicas: Replicas = ALONE
-    ) -> "Scored":
-        """From one replica's part of the batch, whose labels are 0, 1 or NaN for unknown; gathers the rest."""
-        scores = {view: replicas.gather(h) for view, h in scores.items()}
-        label = replicas.gather(tf.cast(label, next(iter(scores.values())).dtype))
-        known = tf.cast(tf.math.is_finite(label), label.dtype)
-        label = tf.where(known > 0, label, tf.zeros_like(label))
-        return cls(scores, label, known, replicas.gather(row), replicas)
-
-    def mean(self, value: tf.Tensor) -> tf.Tensor:
-        """Mean within each task over its known labels, then over the tasks that have any: `[B, C]` to a scalar."""
-        return tf.reduce_sum(value * task_mean_weights(self.known))
-
-
-def task_mean_weights(mask: tf.Tensor) -> tf.Tensor:
-    """Weights `[B, C]` of the mean within a task over `mask` (0 or 1), then over the tasks that have any.
-
-    They sum to 1, or to 0 where the mask is empty.
-    """
-    within = normalised(mask)
-    return tf.math.divide_no_nan(within, tf.reduce_sum(within))
-
-
-def normalised(mask: tf.Tensor) -> tf.Tensor:
-    """The mask `[B, C]` divided by its sum over the batch; a task without any entry keeps zeros."""
-    return tf.math.divide_no_nan(mask, tf.reduce_sum(mask, axis=0))
 
 
 class Term(Protocol):
@@ -76,29 +31,54 @@ class Term(Protocol):
         name: short name of the value in logs.
         views: the views of the scores it reads.
         needs_rows: whether it keeps a row for every positive.
+        joint: whether its attack sees the whole batch, rather than each example for itself.
     """
 
     needs_rows: bool
+    joint: bool
 
     @property
     def name(self) -> str: ...  # noqa: D102
     @property
     def views(self) -> Sequence[str]: ...  # noqa: D102
 
-    def estimator(self, positives: Sequence[int], examples: int | None, dtype: str) -> keras.layers.Layer | None:
-        """The state this term needs, None for a term without."""
+    def estimator(self, population: Population, dtype: str) -> keras.layers.Layer | None:
+        """The state this term needs, None for a term without.
 
-    def __call__(self, batch: Scored, estimator: Any) -> tuple[tf.Tensor, Gradients]:
-        """Moves the estimator; the value, and its gradient by the scores of each view."""
+        Raises:
+            ValueError: it needs to know of the population what nobody said.
+        """
+
+    def __call__(self, batch: Scored, estimator: Any, peek: bool = False) -> tuple[tf.Tensor, Gradients]:
+        """Moves the estimator, or only looks where it would move to; the value and its gradient by each view."""
+
+    def ascent(self, batch: Scored, estimator: Any, peek: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """What an attack ascends: values `[b]` of this replica's examples, slopes by their perturbed scores `[b, C]`.
+
+        Only a slope's direction counts, for each example: any positive factor of an example's own may be left out.
+        """
 
 
 class Pointwise:
     """Base of the terms that are a mean over examples and so need no estimator."""
 
     needs_rows = False
+    joint = False
 
-    def estimator(self, positives: Sequence[int], examples: int | None, dtype: str) -> None:
+    def estimator(self, population: Population, dtype: str) -> None:
         """None: the mean over a batch is unbiased as it is."""
+
+
+class Joint:
+    """Base of the terms in which examples are compared with each other: an attack ascends the term as it is."""
+
+    joint = True
+
+    def ascent(self, batch: Scored, estimator: Any, peek: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """The term's value, the same for every example, and its gradient by their perturbed scores."""
+        value, gradients = self(batch, estimator, peek)  # type: ignore[operator]
+        slope = batch.replicas.own(gradients[ADVERSARIAL])
+        return tf.fill(slope.shape[:1], value), slope
 
 
 @dataclass(frozen=True)
@@ -117,16 +97,15 @@ class CrossEntropy(Pointwise):
         """The one view it reads."""
         return (self.view,)
 
-    def __call__(self, batch: Scored, estimator: None = None) -> tuple[tf.Tensor, Gradients]:
+    def __call__(self, batch: Scored, estimator: None = None, peek: bool = False) -> tuple[tf.Tensor, Gradients]:
         """Mean cross-entropy and its gradient."""
         value, slope = losses.cross_entropy(batch.scores[self.view], batch.label)
-        return batch.mean(value), {self.view: slope * task_mean_weights(batch.known)}
+        return batch.mean(value), {self.view: slope * task_mean_weights(batch.candidate)}
 
-    def ascent(self, batch: Scored) -> tuple[tf.Tensor, tf.Tensor]:
-        """What an attack on each example ascends: values `[B]` and slopes by the scores `[B, C]`.
+    def ascent(self, batch: Scored, estimator: None = None, peek: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """An example's cross-entropy, summed over its known labels and put on a scale on which slopes do not vanish.
 
-        An example's cross-entropy, summed over its known labels and put on a scale on which slopes do not vanish;
-        no example depends on its neighbours' labels.
+        No example depends on its neighbours' labels.
         """
         h = batch.scores[self.view]
         if h.shape[-1] > 1:
@@ -135,22 +114,64 @@ class CrossEntropy(Pointwise):
         return (against * h)[:, 0], against
 
 
-@dataclass(frozen=True)
-class PointwiseDivergence(Pointwise):
-    """`L`: the mean over examples of `KL(Bernoulli(σ(h)) ‖ Bernoulli(σ(h')))`, gradient through both sides (eq. 5)."""
+class OfBothViews(Pointwise):
+    """Base of the terms that compare an example's clean with its perturbed prediction."""
 
-    name = "L"
     views = (CLEAN, ADVERSARIAL)
 
-    def __call__(self, batch: Scored, estimator: None = None) -> tuple[tf.Tensor, Gradients]:
-        """Mean divergence and its gradient by the scores of both views."""
-        value, slope, slope_adv = losses.bernoulli_kl(batch.scores[CLEAN], batch.scores[ADVERSARIAL])
-        weight = task_mean_weights(batch.known)
+    def each(self, batch: Scored) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Its value for each logit `[B, C]`, and the slopes by the clean and the perturbed logit."""
+        raise NotImplementedError
+
+    def __call__(self, batch: Scored, estimator: None = None, peek: bool = False) -> tuple[tf.Tensor, Gradients]:
+        """Mean and its gradient by the scores of both views."""
+        value, slope, slope_adv = self.each(batch)
+        weight = task_mean_weights(batch.candidate)
         return batch.mean(value), {CLEAN: slope * weight, ADVERSARIAL: slope_adv * weight}
+
+    def ascent(self, batch: Scored, estimator: None = None, peek: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """The sum over an example's known labels; of one label the direction alone, which never vanishes."""
+        value, _, slope = self.each(batch)
+        if slope.shape[-1] == 1:
+            slope = tf.sign(batch.scores[ADVERSARIAL] - batch.scores[CLEAN])
+        return tf.reduce_sum(value * batch.known, axis=-1), slope * batch.known
 
 
 @dataclass(frozen=True)
-class AveragePrecision:
+class PointwiseDivergence(OfBothViews):
+    """`L`: the mean of `KL(Bernoulli(σ(h)) ‖ Bernoulli(σ(h')))` or another divergence, gradient through both (eq. 5).
+
+    Attributes:
+        divergence: "kl", "reverse_kl" or "js".
+    """
+
+    divergence: str = "kl"
+    name = "L"
+
+    def __post_init__(self) -> None:
+        _check_name("divergence", self.divergence, losses.DIVERGENCES)
+
+    def each(self, batch: Scored) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The divergence of each prediction."""
+        return losses.DIVERGENCES[self.divergence](batch.scores[CLEAN], batch.scores[ADVERSARIAL])
+
+
+@dataclass(frozen=True)
+class MisclassificationWeightedKL(OfBothViews):
+    """MART's regulariser: the mean of `|y - σ(h)| KL(Bernoulli(σ(h)) ‖ Bernoulli(σ(h')))` (Wang et al., 2020)."""
+
+    name = "MART"
+
+    def each(self, batch: Scored) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The weighted divergence of each prediction, its slope through the weight too."""
+        h, away = batch.scores[CLEAN], 1 - 2 * batch.label
+        kl, slope, slope_adv = losses.bernoulli_kl(h, batch.scores[ADVERSARIAL])
+        wrong = tf.sigmoid(away * h)
+        return wrong * kl, away * wrong * tf.sigmoid(-away * h) * kl + wrong * slope, wrong * slope_adv
+
+
+@dataclass(frozen=True)
+class AveragePrecision(Joint):
     """`P`, the AP surrogate with a moving average for every positive (eq. 1 to 3).
 
     Attributes:
@@ -158,32 +179,38 @@ class AveragePrecision:
         gamma1: moving-average rate in (0, 1].
         margin: `m` of the pair loss, above 0.
         ap_score: what it sees of a logit, a name in `losses.SCORES`.
+        start: where a row begins: "first_visit", at the batch's estimate, or "zero" as in the authors' code.
+        prevalence: whose share of positives it aims at: "batch" or "dataset".
     """
 
     view: str = CLEAN
     gamma1: float = 0.1
     margin: float = 0.6
     ap_score: str = "sigmoid"
+    start: Start = "first_visit"
+    prevalence: Prevalence = "batch"
     name = "P"
     needs_rows = True
 
     def __post_init__(self) -> None:
         _check_rate("gamma1", self.gamma1)
-        _check_score("ap_score", self.ap_score)
-        if not 0 < self.margin < np.inf:
-            raise ValueError(f"margin must be a positive number, not {self.margin}")
+        _check_positive("margin", self.margin)
+        _check_name("ap_score", self.ap_score, losses.SCORES)
+        _check_name("start", self.start, STARTS)
+        _check_name("prevalence", self.prevalence, PREVALENCES)
 
     @property
     def views(self) -> tuple[str, ...]:
         """The one view it reads."""
         return (self.view,)
 
-    def estimator(self, positives: Sequence[int], examples: int | None, dtype: str) -> RowTable:
-        """The table of `u1` and `u2`, kept at or above the self-pair's share `m²/n` of `n` examples."""
-        share = 1 / examples if examples else np.finfo(np.float32).eps
-        return RowTable(positives, self.gamma1, self.margin**2 * float(share), dtype, name=f"{self.name}_{self.view}")
+    def estimator(self, population: Population, dtype: str) -> RowTable:
+        """The table of `u1` and `u2`."""
+        _check_population(self.prevalence, population)
+        name = f"{self.name}_{self.view}"
+        return RowTable(population, self.gamma1, self.margin**2, self.start, dtype, name=name)
 
-    def __call__(self, batch: Scored, estimator: RowTable) -> tuple[tf.Tensor, Gradients]:
+    def __call__(self, batch: Scored, estimator: RowTable, peek: bool = False) -> tuple[tf.Tensor, Gradients]:
         """Minus the mean `u1/u2` over the anchors, and the gradient of eq. 3.
 
         Each replica pairs its own anchors with all candidates; the estimates are gathered to move every copy of
@@ -192,9 +219,10 @@ class AveragePrecision:
         replicas = batch.replicas
         s, slope = losses.SCORES[self.ap_score](batch.scores[self.view])
         pair, pair_slope = losses.squared_hinge(replicas.own(s), s, self.margin)
-        weight = normalised(batch.known)
+        same = replicas.own(tf.eye(s.shape[0], dtype=s.dtype))
+        weight = pair_weights(batch.label, batch.candidate, same, self.prevalence, estimator.population)
         estimate = tf.stack([tf.reduce_sum(weight * batch.label * pair, 1), tf.reduce_sum(weight * pair, 1)], -1)
-        u1, u2 = tf.unstack(estimator.update(batch.row, replicas.gather(estimate)), axis=-1)
+        u1, u2 = tf.unstack(estimator.update(batch.row, replicas.gather(estimate), peek), axis=-1)
         anchor_weight = task_mean_weights(tf.cast(batch.row >= 0, s.dtype))
         by_positive, by_all = (replicas.own(anchor_weight * x)[:, None] for x in (1 / u2, u1 / u2**2))
         carrier = weight * (by_all - by_positive * batch.label) * pair_slope
@@ -203,44 +231,62 @@ class AveragePrecision:
 
 
 @dataclass(frozen=True)
-class Listwise:
-    """`R`: KL divergence between the top-one probabilities of clean and perturbed data (eq. 8, 11 and 12).
+class Listwise(Joint):
+    """`R`: divergence between the top-one probabilities of clean and of perturbed data (eq. 8, 11 and 12).
 
     Attributes:
         gamma2: moving-average rate in (0, 1].
         list_score: what it sees of a logit, a name in `losses.SCORES`.
         temperature: the scores are divided by it; above 0.
+        divergence: "kl", "reverse_kl" or "js".
+        start: where the averages begin: "first_visit", at the batch's estimates, or "zero" as in the authors' code.
+        prevalence: whose share of positives it aims at: "batch" or "dataset".
     """
 
     gamma2: float = 0.9
     list_score: str = "tanh"
     temperature: float = 1.0
+    divergence: str = "kl"
+    start: Start = "first_visit"
+    prevalence: Prevalence = "batch"
     name = "R"
     needs_rows = False
     views = (CLEAN, ADVERSARIAL)
 
     def __post_init__(self) -> None:
         _check_rate("gamma2", self.gamma2)
-        _check_score("list_score", self.list_score)
-        if not 0 < self.temperature < np.inf:
-            raise ValueError(f"temperature must be a positive number, not {self.temperature}")
+        _check_positive("temperature", self.temperature)
+        _check_name("list_score", self.list_score, losses.SCORES)
+        _check_name("divergence", self.divergence, losses.DIVERGENCES)
+        _check_name("start", self.start, STARTS)
+        _check_name("prevalence", self.prevalence, PREVALENCES)
 
-    def estimator(self, positives: Sequence[int], examples: int | None, dtype: str) -> ListwiseState:
-        """The three numbers of eq. 11 for each task."""
-        return ListwiseState(len(positives), self.gamma2, dtype, name=self.name)
+    def estimator(self, population: Population, dtype: str) -> ListwiseState:
+        """The averages of eq. 11 for each task."""
+        _check_population(self.prevalence, population)
+        return ListwiseState(population, self.gamma2, self.start, dtype, name=self.name)
 
-    def __call__(self, batch: Scored, estimator: ListwiseState) -> tuple[tf.Tensor, Gradients]:
+    def __call__(self, batch: Scored, estimator: ListwiseState, peek: bool = False) -> tuple[tf.Tensor, Gradients]:
         """Value from the estimators after their update, and the gradient of eq. 12."""
-        (s, slope), (s_adv, slope_adv) = (self._scores(batch.scores[view]) for view in self.views)
-        log_weight = tf.math.log(normalised(batch.known))
-        log_u2, log_u3, r = estimator.update(log_weight, s, s_adv)
-        p, q = losses.top_one(log_weight, s, log_u2), losses.top_one(log_weight, s_adv, log_u3)
-        any_known = tf.reduce_max(batch.known, axis=0)
+        # The reverse KL is the KL with each view in the other's place.
+        first, second = reversed(self.views) if self.divergence == "reverse_kl" else self.views
+        (s, slope), (t, slope_t) = self._scores(batch.scores[first]), self._scores(batch.scores[second])
+        weight = list_weights(batch.label, batch.candidate, self.prevalence, estimator.population)
+        log_weight = tf.math.log(weight)
+        log_u2, log_u3, r, k1, k2 = estimator.update(log_weight, s, t, peek)
+        p, q = losses.top_one(log_weight, s, log_u2), losses.top_one(log_weight, t, log_u3)
+        if self.divergence == "js":
+            log_p, log_q = s - log_u2, t - log_u3  # but for the weight, which both have
+            value = (k1 + k2) / 2
+            by_s = p * (losses.log_to_mean(log_p, log_q) - k1) / 2
+            by_t = q * (losses.log_to_mean(log_q, log_p) - k2) / 2
+        else:
+            value, by_s, by_t = r - log_u2 + log_u3, p * (s - t - r), q - p
+        any_known = tf.reduce_max(batch.candidate, axis=0)
         task = tf.math.divide_no_nan(any_known, tf.reduce_sum(any_known))
-        value = tf.reduce_sum(tf.math.multiply_no_nan(r - log_u2 + log_u3, task))
-        return value, {
-            CLEAN: tf.math.multiply_no_nan(p * (s - s_adv - r) * slope, task),
-            ADVERSARIAL: tf.math.multiply_no_nan((q - p) * slope_adv, task),
+        return tf.reduce_sum(tf.math.multiply_no_nan(value, task)), {
+            first: tf.math.multiply_no_nan(by_s * slope, task),
+            second: tf.math.multiply_no_nan(by_t * slope_t, task),
         }
 
     def _scores(self, h: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -265,6 +311,16 @@ def _check_rate(name: str, value: float) -> None:
         raise ValueError(f"{name} must be in (0, 1], not {value}")
 
 
-def _check_score(name: str, value: str) -> None:
-    if value not in losses.SCORES:
-        raise ValueError(f"{name} must be one of {', '.join(losses.SCORES)}, not {value!r}")
+def _check_positive(name: str, value: float) -> None:
+    if not 0 < value < np.inf:
+        raise ValueError(f"{name} must be a positive number, not {value}")
+
+
+def _check_name(name: str, value: str, names: Iterable[str]) -> None:
+    if value not in names:
+        raise ValueError(f"{name} must be one of {', '.join(names)}, not {value!r}")
+
+
+def _check_population(prevalence: str, population: Population) -> None:
+    if prevalence == "dataset" and population.examples is None:
+        raise ValueError('prevalence="dataset" weighs by the data\'s share of positives: give examples= too')

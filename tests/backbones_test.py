@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from adap_tf.backbones import BACKBONES, mlp, resnet18, small_cnn
+from adap_tf.backbones import BACKBONES, find_backbone, is_backbone, mlp, resnet18, small_cnn, take_trunk
 
 NARROW = (4, 6, 8, 10)
 LOW = ["mixed_bfloat16", "mixed_float16"]
@@ -307,3 +307,35 @@ def test_image_is_normalised_before_any_rounding(rng, policy, name, channels):
 def test_float64_network_rounds_neither_image_nor_constants(rng, policy):
     image = rng.random((4, 8, 8, 3))
     np.testing.assert_allclose(normalised(small_cnn((8, 8, 3)), image), imagenet(image), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("MobileNetV2", (32, 40, 3)), ("EfficientNetB0", (32, 32, 1))])
+def test_networks_of_keras_applications(rng, name, shape):
+    network = find_backbone(name)(shape, 3)
+    image = rng.uniform(0, 1, (4, *shape)).astype("float32")
+    assert network(image).shape == (4, 3)
+    assert network(image).dtype == tf.float32
+    with pytest.raises(ValueError, match="at least 32x32"):
+        find_backbone(name)((8, 8, 3))
+
+
+def test_networks_with_names_that_nobody_knows():
+    with pytest.raises(ValueError, match="unknown backbone 'vgg'; known: resnet18, resnet18_cifar"):
+        find_backbone("vgg")
+    assert not is_backbone("imagenet_utils")
+
+
+def test_a_trunk_is_taken_and_the_head_left(rng):
+    image = rng.uniform(0, 1, (4, 8, 8, 1)).astype("float32")
+    other = small_cnn((8, 8, 1))
+    for layer in other.layers:  # statistics as after a training
+        layer.set_weights([weight + rng.uniform(0, 0.1, weight.shape) for weight in layer.get_weights()])
+    network = small_cnn((8, 8, 1), tasks=2)
+    head = network.layers[-1].get_weights()
+    take_trunk(network, other)
+    for weight, kept in zip(network.layers[-1].get_weights(), head, strict=True):
+        np.testing.assert_array_equal(weight, kept)
+    trunks = [keras.Model(each.input, each.layers[-2].output) for each in (network, other)]
+    np.testing.assert_array_equal(*(trunk(image) for trunk in trunks))
+    with pytest.raises(ValueError, match="its network mlp has other weights than small_cnn, and not only in the head"):
+        take_trunk(network, mlp((8, 8, 1)))

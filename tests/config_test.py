@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from adap_tf import METHODS, PGD
+from adap_tf import APGD, FGSM, METHODS, PGD
+from adap_tf.attacks import ATTACKS
+from adap_tf.methods import HYPERPARAMETERS
 from train.config import PRESETS, Config, flag, parse
 from train.errors import UsageError
 
@@ -24,15 +26,26 @@ GIVEN = {
     "gamma1": 0.9,
     "gamma2": 0.2,
     "margin": 0.5,
+    "ap_score": "identity",
+    "list_score": "sigmoid",
+    "temperature": 0.3,
+    "divergence": "js",
+    "start": "zero",
+    "prevalence": "dataset",
+    "peek": True,
+    "sampling": "separate",
+    "init_from": "runs/other",
     "epochs": 7,
     "batch_size": 32,
     "positives_per_batch": 8,
+    "optimizer": "sgd",
     "learning_rate": 0.01,
     "weight_decay": 0.5,
     "backbone": "mlp",
     "precision": "bfloat16",
     "seed": 5,
     "eps": 0.2,
+    "attack": "apgd",
     "attack_steps": 2,
     "attack_step_size": 0.11,
     "eval_steps": 3,
@@ -75,6 +88,20 @@ def test_without_options_it_is_the_preset_and_a_baseline():
     ]
 
 
+def test_a_method_that_starts_from_another_one_has_that_trained_first():
+    (ap, ap_path), (ce, ce_path) = parse(["--method", "ap"])  # the baseline of digits, and so not twice
+    assert (ap.init_from, ce.init_from) == (str(ce_path), None)
+    assert (str(ap_path), str(ce_path)) == ("runs/digits-8-ap-seed0", "runs/digits-8-ce-seed0")
+    runs = parse(["--preset", "cifar10-mini", "--method", "ap", "--out", "there"])
+    there = Path("there").resolve()
+    assert [(run.method, path) for run, path in runs] == [("ap", there), ("ce", there.with_name("there-ce"))]
+    runs = parse(["--method", "adap_ln", "--baseline", "ap"])
+    assert [run.method for run, _ in runs] == ["adap_ln", "ap", "ce"]
+    assert [run.init_from for run, _ in runs] == [None, "runs/digits-8-ce-seed0", None]
+    given = parse(["--method", "ap", "--baseline", "pgd", "--init-from", "other"])
+    assert [(run.method, run.init_from) for run, _ in given] == [("ap", "other"), ("pgd", "other")]
+
+
 def test_cifar10_is_the_papers_recipe():
     config = PRESETS["cifar10"]
     assert (config.backbone, config.augmentation, config.precision) == ("resnet18", "crop_flip", "float32")
@@ -82,6 +109,8 @@ def test_cifar10_is_the_papers_recipe():
     assert config.learning_rate in (1e-3, 1e-4, 1e-5)
     grids = dict(METHODS[config.method].grids)
     assert all(getattr(config, name) in values for name, values in grids.items())
+    assert (config.optimizer, config.attack, config.start, config.prevalence) == ("adam", "pgd", "first_visit", "batch")
+    assert (config.ap_score, config.list_score, config.temperature, config.divergence) == ("sigmoid", "tanh", 1, "kl")
     assert config.margin == 0.6
     assert config.training_attack == PGD(eps=8 / 255, step_size=0.01, steps=6, start=0.001)
     assert config.threat == PGD(eps=8 / 255, step_size=0.007, steps=10, start=0.001)
@@ -115,7 +144,7 @@ def test_the_ends_of_a_range_are_accepted(name, value):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("--method sgd", "--method: 'sgd' is not accepted; it takes one of ce, adap_ln, adap_lpn"),
+        ("--method sgd", "--method: 'sgd' is not accepted; it takes one of ce, ap, pgd, trades, mart, adap_mm"),
         ("--preset imagenet", "--preset: unknown preset 'imagenet'; it takes one of digits, cifar10, cifar10-mini"),
         ("--data faces", "--data: 'faces' is not accepted; it takes one of digits, cifar10"),
         (
@@ -125,7 +154,10 @@ def test_the_ends_of_a_range_are_accepted(name, value):
         ("--precision int8", "--precision: 'int8' is not accepted; it takes one of float32, bfloat16, float16"),
         ("--augmentation blur", "--augmentation: 'blur' is not accepted; it takes one of none, crop_flip"),
         ("--download yes", "unrecognized arguments: yes"),
-        ("--baseline sgd", "--baseline: unknown method 'sgd'; it takes one of ce, adap_ln, adap_lpn, none"),
+        (
+            "--baseline sgd",
+            "--baseline: unknown method 'sgd'; it takes one of ce, ap, pgd, trades, mart, adap_mm, adap_pz",
+        ),
         ("--lam", "--lam: expected one argument"),
         ("--lamda 3", "unrecognized arguments: --lamda 3"),
         ("digits", "unrecognized arguments: digits"),
@@ -224,7 +256,7 @@ def test_a_config_can_be_read_back():
 @pytest.mark.parametrize("name", GIVEN)
 def test_a_difference_is_named_unless_it_cannot_change_the_result(name):
     stored = PRESETS["digits"].resolved()
-    wanted = None if name in FREE else name
+    wanted = None if name in (*FREE, "peek") else name  # no joint term is ascended here, so nobody peeks
     assert PRESETS["digits"].differing(stored | {name: "other"}) == wanted
     del stored[name]
     assert PRESETS["digits"].differing(stored) == wanted
@@ -232,17 +264,26 @@ def test_a_difference_is_named_unless_it_cannot_change_the_result(name):
 
 def test_what_the_method_does_not_look_at_makes_no_difference():
     ce = dataclasses.replace(PRESETS["digits"], method="ce")
-    idle = {"lam", "gamma1", "gamma2", "margin", "attack_steps", "attack_step_size", "positives_per_batch"}
+    idle = HYPERPARAMETERS | {"attack", "attack_steps", "attack_step_size", "positives_per_batch"}
     assert ce.idle == idle
     for name in idle:
         assert ce.differing(ce.resolved() | {name: 1}) is None
     for name in ("eps", "eval_steps", "weight_decay", "epochs"):
         assert ce.differing(ce.resolved() | {name: 1}) == name
-    assert PRESETS["digits"].idle == set()
+    assert PRESETS["digits"].idle == {"peek"}
+    assert dataclasses.replace(PRESETS["digits"], method="adap_lz").idle == set()
+    assert dataclasses.replace(PRESETS["digits"], attack="fgsm").idle == {"peek", "attack_steps", "attack_step_size"}
+    assert dataclasses.replace(PRESETS["digits"], attack="apgd").idle == {"peek", "attack_step_size"}
+    assert dataclasses.replace(ce, sampling="positives").idle == idle - {"positives_per_batch"}
 
 
 def test_attacks_follow_the_options():
     config = Config(**GIVEN)
-    attack, threat = config.training_attack, config.threat
-    assert (attack.eps, attack.steps, attack.step_size) == (0.2, 2, 0.11)
+    attacks = {name: dataclasses.replace(config, attack=name).training_attack for name in ATTACKS}
+    assert attacks == {
+        "pgd": PGD(eps=0.2, steps=2, step_size=0.11),
+        "fgsm": FGSM(eps=0.2),
+        "apgd": APGD(eps=0.2, steps=2),
+    }
+    threat = config.threat
     assert (threat.eps, threat.steps, threat.step_size) == (0.2, 3, 0.07)

@@ -1,18 +1,10 @@
-"""Rows, splits, the sampler's promises, and batches as functions of the step."""
+"""Rows, splits, and batches as functions of the step."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from adap_tf.data import CropAndFlip, Examples, Sampler, batches, digits, splits, training_batches, with_rows
-
-
-def labels(positives, negatives):
-    return np.repeat([1.0, 0.0], [positives, negatives])
-
-
-def drawn(sampler, steps):
-    return [sampler.indices(step).numpy() for step in range(steps)]
 
 
 def test_rows_are_places_among_the_positives():
@@ -38,86 +30,6 @@ def test_rows_are_places_among_the_positives():
 def test_bad_examples_are_refused(image, label, words):
     with pytest.raises(ValueError, match=words):
         Examples(image, np.array(label))
-
-
-def test_positives_cycle_through_permutations():
-    sampler = Sampler(labels(10, 40), batch_size=8, positives_per_batch=4, seed=3)
-    cycles = np.array([[i for i in batch if i < 10] for batch in drawn(sampler, 6)]).reshape(2, 12)  # ⌈10/4⌉ = 3 steps
-    for cycle in cycles:
-        assert set(cycle[:10]) == set(range(10))  # all in a cycle
-        np.testing.assert_array_equal(cycle[10:], cycle[:2])  # the last batch goes round: (tA + i) mod n+
-    assert list(cycles[0]) != list(cycles[1])
-    for batch in drawn(sampler, 40):
-        assert len(set(batch)) == 8
-
-
-def test_negatives_cycle_too():
-    sampler = Sampler(labels(3, 12), batch_size=6, positives_per_batch=2)
-    assert {i for batch in drawn(sampler, 3) for i in batch if i >= 3} == set(range(3, 15))
-
-
-def test_plain_shuffle_covers_all_in_a_cycle():
-    sampler = Sampler(labels(3, 9), batch_size=4)
-    first, second = np.concatenate(drawn(sampler, 3)), np.concatenate(drawn(sampler, 6)[3:])
-    assert set(first) == set(second) == set(range(12))
-    assert list(first) != list(second)
-
-
-def test_the_last_batch_of_a_shuffle_goes_round():
-    sampler = Sampler(labels(3, 7), batch_size=4)  # 10 examples in ⌈10/4⌉ = 3 steps of a cycle
-    assert sampler.steps_per_epoch == 2
-    cycle = np.concatenate(drawn(sampler, 3))
-    assert set(cycle[:10]) == set(range(10))
-    np.testing.assert_array_equal(cycle[10:], cycle[:2])
-
-
-def test_a_step_is_a_pure_function_of_seed_and_step():
-    def fresh(seed):
-        return Sampler(labels(10, 40), 8, 4, seed)
-
-    compiled = tf.function(fresh(5).indices)
-    wanted = drawn(fresh(5), 9)
-    for step in (8, 0, 3):
-        np.testing.assert_array_equal(fresh(5).indices(step), wanted[step])
-        np.testing.assert_array_equal(compiled(tf.constant(step, tf.int64)), wanted[step])
-    assert any((a != b).any() for a, b in zip(wanted, drawn(fresh(6), 9), strict=True))
-
-
-@pytest.mark.parametrize(
-    ("positives", "negatives", "asked", "held"), [(3, 40, 6, 3), (40, 3, 2, 5), (1, 7, 8, 1), (5, 5, 4, 4)]
-)
-def test_a_batch_holds_what_there_is(positives, negatives, asked, held):
-    sampler = Sampler(labels(positives, negatives), 8, asked)
-    assert sampler.positives_per_batch == held
-    for batch in drawn(sampler, 5):
-        assert (batch < positives).sum() == held
-        assert len(set(batch)) == 8
-
-
-def test_every_part_of_a_batch_holds_its_share():
-    for batch in drawn(Sampler(labels(20, 60), 16, 4), 5):
-        assert [(part < 20).sum() for part in np.split(batch, 4)] == [1, 1, 1, 1]
-    for asked in range(1, 17):
-        positive = Sampler(labels(20, 60), 16, asked).indices(0).numpy() < 20
-        assert positive.sum() == asked
-        for parts in (2, 4, 8):
-            held = positive.reshape(parts, -1).sum(axis=1)
-            assert max(held) - min(held) <= 1
-
-
-@pytest.mark.parametrize(
-    ("label", "batch", "asked", "words"),
-    [
-        (labels(2, 2), 5, None, "batch_size must be from 1 to the number of examples, 4, not 5"),
-        (labels(2, 2), 0, None, "batch_size"),
-        (labels(0, 4), 2, 1, "no positive"),
-        (labels(2, 2), 2, 3, "positives_per_batch must be from 1 to the batch size, 2, not 3"),
-        (labels(2, 2), 2, 0, "positives_per_batch"),
-    ],
-)
-def test_bad_samplers_are_refused(label, batch, asked, words):
-    with pytest.raises(ValueError, match=words):
-        Sampler(label, batch, asked)
 
 
 def small():
@@ -213,14 +125,6 @@ def test_with_rows_refuses_labels_of_another_kind():
     dataset = with_rows(tf.data.Dataset.from_tensor_slices((np.zeros((2, 1)), [1.0, -1.0])))
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"0 for a negative \(not -1\)"):
         list(dataset)
-
-
-def test_examples_without_a_known_label_are_not_drawn_where_positives_are():
-    label = np.array([1.0] * 4 + [0.0] * 6 + [np.nan] * 90)
-    sampler = Sampler(label, 8, 2)
-    assert max(np.concatenate(drawn(sampler, 20))) < 10
-    with pytest.raises(ValueError, match="only 10 examples have a known label"):
-        Sampler(label, 12, 2)
 
 
 def test_stratified_keeps_every_class_share():

@@ -14,10 +14,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.metrics import average_precision_score
 
 from adap_tf.data import Source
 from train import building, loop, main, monitor, sources
 from train.config import PRESETS
+from train.run_folder import RunFolder
 
 COMMAND = str(Path(main.__file__))
 SHORT = ["--epochs", "3", "--backbone", "mlp"]
@@ -45,7 +47,8 @@ def test_a_mistake_is_one_line_from_any_folder(tmp_path):
 def test_mistakes_that_the_data_show(capsys, tmp_path, monkeypatch):
     out = str(tmp_path / "run")
     assert "--batch-size: 4000 is more than the 1078" in failed(capsys, "--batch-size", "4000", "--out", out)
-    assert "--positives-per-batch: 65 is more" in failed(capsys, "--positives-per-batch", "65", "--out", out)
+    wanted = "--positives-per-batch: positives_per_batch must be from 1 to the batch size, 64, not 65"
+    assert wanted in failed(capsys, "--positives-per-batch", "65", "--out", out)
     assert "--positive: unknown class 'x'; classes: 0, 1" in failed(capsys, "--positive", "x", "--out", out)
     assert "--batch-size: 63 cannot be divided among 2" in failed(
         capsys, "--batch-size", "63", "--replicas", "2", "--out", out
@@ -221,6 +224,46 @@ def test_a_finished_run_prints_its_results_and_is_not_touched(finished, capsys, 
     test = json.loads((finished / "results.json").read_text())["test"]
     assert re.search(rf"adap_lpn +{test['clean']['ap']:.4f} +{test['pgd']['ap']:.4f}", printed)
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_several_tasks_at_once(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main.main(["--positive", "3,8", "--baseline", "none", "--out", str(out), *SHORT]) == 0
+    results = json.loads((out / "results.json").read_text())
+    assert results["tasks"] == ["3", "8"]
+    stored = np.load(out / "scores.npz")
+    for threat in ("clean", "pgd"):
+        entry = results["test"][threat]
+        each = [average_precision_score(stored["label"][:, t], stored[threat][:, t]) for t in range(2)]
+        assert entry["ap_by_task"] == pytest.approx(dict(zip("38", each, strict=True)))
+        assert entry["ap"] == pytest.approx(np.mean(each))
+    printed = capsys.readouterr().out
+    assert re.search(r"Test mAP over 2 tasks, 7\d positives among 359 examples", printed)
+    assert re.search(rf"\n8 +{results['test']['clean']['ap_by_task']['8']:.4f} ", printed)
+    assert "--positive: '3,3' names a class twice" in failed(capsys, "--positive", "3,3")
+
+
+def test_ap_starts_from_a_network_that_ce_has_trained(tmp_path):
+    assert main.main(["--method", "ap", "--out", str(tmp_path / "run"), *SHORT]) == 0
+    kept = keras.models.load_model(tmp_path / "run-ce" / "best" / "network.keras").get_weights()
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["init_from"] == str(tmp_path / "run-ce")
+    ended = keras.models.load_model(tmp_path / "run" / "best" / "network.keras").get_weights()
+    moved = [np.abs(old - new).max() for old, new in zip(kept, ended, strict=True)]
+    assert max(moved[:-2]) < 0.1  # three epochs at 1e-3, 1e-4 and 1e-5 from there, not from another start
+
+
+def test_every_row_says_how_its_estimators_are(finished):
+    splits = sources.load_splits("digits", "8", 0)
+    sampler = building.make_sampler(PRESETS["digits"], splits)
+    positives, last = np.flatnonzero(splits.train.label[:, 0]), {}
+    for row, first in zip(RunFolder(finished).history(), (0, 16, 32), strict=True):
+        for step in range(first, first + 16):
+            last |= dict.fromkeys(sampler.indices(step).numpy().tolist(), step)
+        assert row["rows_visited"] == 1  # 104 positives, 32 a step
+        assert row["row_age"] == pytest.approx(np.mean([first + 15 - last[place] for place in positives]))
+        assert 0 < row["u_ratio"] < 1
+    assert "rows_visited" not in RunFolder(finished.with_name("run-ce")).history()[0]
 
 
 def test_a_folder_of_another_run_is_refused_by_the_field(finished, capsys):

@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 
 import adap_tf
-import reference
 from adap_tf import PGD, AdversarialModel
 from adap_tf.data import Examples, batches, with_rows
+from adap_tf.replicas import ALONE
+from adap_tf.weights import Population
 from train.building import make_strategy
 
 ATTACK = PGD(eps=0.1, step_size=0.03, steps=6, start=0.0)
@@ -41,92 +42,13 @@ def as_batch(examples, places):
     }
 
 
-@pytest.mark.parametrize("method", adap_tf.METHODS)
-def test_five_steps_of_a_linear_scorer_match_the_reference(rng, data, method):
-    weight, bias = rng.normal(size=(D, 1)), 0.2
-    hyper = {"lam": 0.7, "gamma1": 0.3, "gamma2": 0.4, "margin": 0.6}
-    l2, rate = 0.01, 0.5
-    model = AdversarialModel(linear(weight), method, data.positives, examples=N, attack=ATTACK, l2=l2, **hyper)
-    model.compile(keras.optimizers.SGD(rate))
-    table, state = reference.RowTable([6], 0.6, N, 0.3), reference.ListwiseState(1, 0.4)
-    for _ in range(5):
-        places = rng.choice(N, 10)  # with repeats
-        logs = model.train_step(as_batch(data, places))
-        x, y, row = data.image[places], data.label[places].astype(float), data.rows[places]
-        x_adv = reference.pgd_linear(x, weight[:, 0], y[:, 0], 0.1, 0.03, 6, np.zeros_like(x))
-        h, h_adv = x @ weight + bias, x_adv @ weight + bias
-        value, slope, slope_adv = reference_objective(method, h, h_adv, y, row, table, state)
-        weight, bias = (
-            weight - rate * (x.T @ slope + x_adv.T @ slope_adv + l2 * weight),
-            bias - rate * (slope.sum() + slope_adv.sum() + l2 * bias),
-        )
-        np.testing.assert_allclose(model.network.get_weights()[0], weight, rtol=0, atol=1e-10)
-        np.testing.assert_allclose(model.network.get_weights()[1], [bias], rtol=0, atol=1e-10)
-        np.testing.assert_allclose(logs["loss"], value, atol=1e-5)  # the running mean is float32
-        model.reset_metrics()
-
-
-def reference_objective(method, h, h_adv, y, row, table, state):
-    """Value and gradients by both scores, from method.md's table."""
-    none = np.zeros_like(h)
-    if method == "ce":
-        value, slope = reference.cross_entropy_term(h, y)
-        return value, slope, none
-    p, slope = reference.ap_term(h, y, row, table, 0.6, "sigmoid")
-    r, r_slope, r_slope_adv = reference.listwise_term(h, h_adv, y, state)
-    pointwise, l_slope, l_slope_adv = (
-        reference.pointwise_term(h, h_adv, y) if method == "adap_lpn" else (0.0, none, none)
-    )
-    return p + 0.7 * (r + pointwise), slope + 0.7 * (r_slope + l_slope), 0.7 * (r_slope_adv + l_slope_adv)
-
-
-@pytest.mark.parametrize("method", ["adap_ln", "adap_lpn"])
-def test_with_gamma_one_on_all_data_the_step_is_exact_gradient_descent(rng, method):
-    data = Examples(rng.uniform(0, 1, (N, 4, 4, 1)), np.arange(N) % 4 == 0)
-    keras.config.set_dtype_policy("float64")
-    network = adap_tf.BACKBONES["mlp"]((4, 4, 1), widths=(7,))
-    keras.config.set_dtype_policy("float32")
-    model = AdversarialModel(network, method, 6, examples=N, attack=ATTACK, lam=0.7, gamma1=1.0, gamma2=1.0)
-    model.compile(keras.optimizers.SGD(1.0))
-    batch = as_batch(data, np.arange(N))
-    adversarial = model._attacked(model.method.attack, batch, adap_tf.model.Replicas())
-    before = [w.numpy() for w in network.trainable_variables]
-    with tf.GradientTape() as tape:
-        objective = exact_objective(
-            network(batch["image"]),
-            network(adversarial),
-            tf.cast(batch["label"], tf.float64),
-            method == "adap_lpn",
-        )
-    gradients = tape.gradient(objective, network.trainable_variables)
-    model.train_step(batch)
-    for old, new, gradient in zip(before, network.trainable_variables, gradients, strict=True):
-        assert np.abs(gradient).max() > 1e-6 or old.shape == (1,)
-        np.testing.assert_allclose(old - new.numpy(), gradient, rtol=0, atol=1e-8)
-
-
-def exact_objective(h, h_adv, y, pointwise):
-    """P + λ(R + L) over all data, differentiable by TensorFlow (eq. 1, 8 and 10)."""
-    s, positive = tf.sigmoid(h[:, 0]), y[:, 0]
-    pair = tf.nn.relu(0.6 - s[:, None] + s[None, :]) ** 2
-    precision = tf.reduce_sum(pair * positive, 1) / tf.reduce_sum(pair, 1)
-    objective = -tf.reduce_sum(precision * positive) / tf.reduce_sum(positive)
-    log_p, log_q = tf.nn.log_softmax(tf.tanh(h), axis=0), tf.nn.log_softmax(tf.tanh(h_adv), axis=0)
-    objective += 0.7 * tf.reduce_sum(tf.exp(log_p) * (log_p - log_q))
-    if pointwise:
-        p, q = tf.sigmoid(h), tf.sigmoid(h_adv)
-        divergence = p * tf.math.log(p / q) + (1 - p) * tf.math.log((1 - p) / (1 - q))
-        objective += 0.7 * tf.reduce_mean(divergence)
-    return objective
-
-
 def test_the_attack_leaves_everything_as_it_was(rng):
     data = Examples(rng.uniform(0, 1, (N, 8, 8, 1)), np.arange(N) % 4 == 0)
     model = AdversarialModel(adap_tf.BACKBONES["small_cnn"]((8, 8, 1)), "adap_lpn", 6)
     model.compile()
     before = [v.numpy() for v in (*model.variables, *model.optimizer.variables)]
     batch = {**as_batch(data, np.arange(N)), "image": tf.constant(data.image, tf.float32)}
-    adversarial = model._attacked(model.method.attack, batch, adap_tf.model.Replicas())
+    adversarial = model._attacked(model.method.attack, batch, ALONE)
     assert np.abs(adversarial - batch["image"]).max() > 0.03
     for old, variable in zip(before, (*model.variables, *model.optimizer.variables), strict=True):
         np.testing.assert_array_equal(old, variable)
@@ -139,9 +61,7 @@ def test_attack_noise_follows_seed_and_step(data):
         model = AdversarialModel(linear(weight), "adap_ln", 6, seed=seed, attack=PGD(eps=1.0, step_size=1e-9, steps=1))
         model.compile()
         model.steps_taken.assign(step)
-        drawn.append(
-            model._attacked(model.method.attack, as_batch(data, np.arange(N)), adap_tf.model.Replicas()).numpy()
-        )
+        drawn.append(model._attacked(model.method.attack, as_batch(data, np.arange(N)), ALONE).numpy())
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert np.abs(drawn[0] - drawn[2]).max() > 1e-4
     assert np.abs(drawn[0] - drawn[3]).max() > 1e-4
@@ -192,7 +112,7 @@ def test_fit_on_a_data_set_of_ones_own(rng):
     model.compile()
     dataset = with_rows(tf.data.Dataset.from_tensor_slices((image, label))).shuffle(64).batch(32, drop_remainder=True)
     model.fit(dataset, verbose=0)
-    np.testing.assert_allclose(model.estimators["P_clean"].visited(), 1.0)
+    assert model.health()["rows_visited"] == 1
 
 
 def test_a_method_without_rows_takes_plain_pairs_and_the_others_say_what_to_do(rng):
@@ -345,7 +265,16 @@ def test_networks_labels_and_counts_must_fit_each_other(rng):
     with pytest.raises(ValueError, match=r"label must have the shape \(6, 2\), 6 examples of 2 tasks, not \(6, 1\)"):
         model.train_step(batch)
     for positives in (np.int64(3), np.array([3]), [3], 3):
-        assert AdversarialModel(adap_tf.BACKBONES["mlp"]((4,)), "adap_ln", positives).positives == (3,)
+        model = AdversarialModel(adap_tf.BACKBONES["mlp"]((4,)), "adap_ln", positives)
+        assert model.population == Population((3,))
+    model = AdversarialModel(network, "adap_ln", (3, 2), examples=9, prevalence="dataset")
+    assert model.population == Population((3, 2), (9, 9))
+    with pytest.raises(ValueError, match="examples must be one whole number or 2, one of each task"):
+        AdversarialModel(network, "adap_ln", (3, 2), examples=(9, 9, 9))
+    with pytest.raises(ValueError, match="positives must be one whole number or 2"):
+        AdversarialModel(network, "adap_ln", (3, -2))
+    with pytest.raises(ValueError, match="give examples="):
+        AdversarialModel(network, "adap_ln", (3, 2), prevalence="dataset")
 
 
 def plain_model(method="ce", **options):

@@ -47,12 +47,32 @@ def score_function(name: str) -> tuple[Function, Function]:
     return functions[name]
 
 
-def known_places(label: Array) -> list[int]:
-    """The examples whose label for this one task is known."""
-    return [j for j in range(len(label)) if not np.isnan(label[j])]
+def known_places(label: Array, candidate: Array | None = None) -> list[int]:
+    """The examples whose label for this one task is known, and which are candidates."""
+    return [j for j in range(len(label)) if not np.isnan(label[j]) and (candidate is None or candidate[j])]
 
 
-# ---------------------------------------------------------------- AP term
+# ---------------------------------------------------------------- weights of the candidates
+
+
+def list_weights(
+    label: Array,
+    prevalence: str = "batch",
+    examples: int | None = None,
+    positives: int | None = None,
+    candidate: Array | None = None,
+) -> Array:
+    """w[j] of one task in (11), which sum to 1."""
+    known = known_places(label, candidate)
+    weight = np.zeros(len(label))
+    for j in known:
+        weight[j] = 1.0 / len(known)
+        if prevalence == "dataset":
+            assert examples is not None
+            assert positives is not None
+            share = positives / examples if label[j] == 1 else 1.0 - positives / examples
+            weight[j] = share / sum(label[i] == label[j] for i in known)
+    return weight / weight.sum()  # differs from 1 only where a group is empty
 
 
 def candidate_weights(
@@ -61,9 +81,10 @@ def candidate_weights(
     prevalence: str = "batch",
     examples: int | None = None,
     positives: int | None = None,
+    candidate: Array | None = None,
 ) -> Array:
     """w[a, j] of one task in (2) and (3): one line per anchor, in batch order; every line sums to 1."""
-    anchors, known = [a for a in range(len(row)) if row[a] >= 0], known_places(label)
+    anchors, known = [a for a in range(len(row)) if row[a] >= 0], known_places(label, candidate)
     weight = np.zeros((len(anchors), len(label)))
     if prevalence == "batch":
         weight[:, known] = 1.0 / max(len(known), 1)
@@ -83,6 +104,9 @@ def candidate_weights(
     return weight
 
 
+# ---------------------------------------------------------------- AP term
+
+
 class RowTable:
     """The moving averages (u1, u2) of (2): one dict per task, from a row to its pair."""
 
@@ -90,13 +114,14 @@ class RowTable:
         self,
         positives: Sequence[int],
         margin: float,
-        examples: int | None,
+        examples: int | Sequence[int] | None,
         gamma: float,
         start: str = "first_visit",
     ) -> None:
         assert start in ("first_visit", "zero")
-        self.positives, self.examples, self.gamma, self.start = list(positives), examples, gamma, start
-        self.floor = margin**2 * 2.0**-23 if examples is None else margin**2 / examples
+        self.positives, self.gamma, self.start = list(positives), gamma, start
+        self.examples = [examples] * len(self.positives) if isinstance(examples, int | None) else list(examples)
+        self.floor = [margin**2 * 2.0**-23 if n is None else margin**2 / n for n in self.examples]
         self.u: list[dict[int, tuple[float, float]]] = [{} for _ in positives]
 
     def update(self, task: int, rows: Sequence[int], e1: ArrayLike, e2: ArrayLike) -> tuple[Array, Array]:
@@ -110,7 +135,7 @@ class RowTable:
                 if row in self.u[task] or self.start == "zero":
                     old = self.u[task].get(row, (0.0, 0.0))[which]
                     estimate = (1.0 - self.gamma) * old + self.gamma * estimate
-                pair.append(max(estimate, self.floor))
+                pair.append(max(estimate, self.floor[task]))
             self.u[task][row] = (pair[0], pair[1])
         pairs = np.array([self.u[task][row] for row in rows]).reshape(-1, 2)
         return pairs[:, 0], pairs[:, 1]
@@ -125,7 +150,7 @@ def ap_task(
     s: Array, label: Array, row: NDArray[np.int64], weight: Array, table: RowTable, task: int, margin: float
 ) -> tuple[float, Array]:
     """Value (1) and carrier gradient (3) by the scores s of one task that has an anchor."""
-    anchors, known = [a for a in range(len(row)) if row[a] >= 0], known_places(label)
+    anchors, known = [a for a in range(len(row)) if row[a] >= 0], known_places(label)  # others weigh nothing
     e1, e2 = np.zeros(len(anchors)), np.zeros(len(anchors))
     for i, a in enumerate(anchors):
         for j in known:
@@ -151,16 +176,16 @@ def ap_term(
     margin: float = 0.6,
     score: str = "sigmoid",
     prevalence: str = "batch",
-    examples: int | None = None,
+    candidate: Array | None = None,
 ) -> tuple[float, Array]:
-    """P of (1) and dP/dh by (3), a mean over the tasks with an anchor; `examples` defaults to the table's."""
+    """P of (1) and dP/dh by (3), a mean over the tasks with an anchor."""
     h, label, row = np.asarray(h, np.float64), np.asarray(label, np.float64), np.asarray(row, np.int64)
     f, slope = score_function(score)
-    examples = table.examples if examples is None else examples
     tasks = [t for t in range(h.shape[1]) if any(row[:, t] >= 0)]
     value, gradient = 0.0, np.zeros_like(h)
     for t in tasks:
-        weight = candidate_weights(label[:, t], row[:, t], prevalence, examples, table.positives[t])
+        counts = table.examples[t], table.positives[t]
+        weight = candidate_weights(label[:, t], row[:, t], prevalence, *counts, candidate)
         part, by_score = ap_task(f(h[:, t]), label[:, t], row[:, t], weight, table, t, margin)
         value += part / len(tasks)
         gradient[:, t] = by_score * slope(h[:, t]) / len(tasks)
@@ -205,16 +230,16 @@ class ListwiseState:
         self.log_u2, self.log_u3 = [-np.inf] * tasks, [-np.inf] * tasks
         self.r, self.k1, self.k2 = [0.0] * tasks, [0.0] * tasks, [0.0] * tasks
 
-    def update(self, task: int, s: Array, s_adv: Array) -> tuple[Array, Array]:
-        """Estimators (11) of one task's known scores with w = 1/len(s); log p and log q by the new u2, u3."""
+    def update(self, task: int, s: Array, s_adv: Array, weight: Array) -> tuple[Array, Array]:
+        """Estimators (11) of one task's candidates; log p and log q by the new u2, u3."""
         gamma = 1.0 if self.start == "first_visit" and not self.visited[task] else self.gamma
         self.visited[task] = True
-        log_w, old = -np.log(len(s)), self.log_u2[task]
-        log_g2, log_g3 = log_w + log_sum_exp(s), log_w + log_sum_exp(s_adv)
+        log_w, old = np.log(weight), self.log_u2[task]
+        log_g2, log_g3 = log_sum_exp(log_w + s), log_sum_exp(log_w + s_adv)
         self.log_u2[task] = log_blend(old, log_g2, gamma)
         self.log_u3[task] = log_blend(self.log_u3[task], log_g3, gamma)
 
-        ratio = sum(np.exp(log_w + a - log_g2) * (a - b) for a, b in zip(s, s_adv, strict=True))  # g1 / g2
+        ratio = sum(np.exp(log_w + s - log_g2) * (s - s_adv))  # g1 / g2
         alpha = 0.0 if gamma == 1.0 else (1.0 - gamma) * np.exp(old - self.log_u2[task])
         self.r[task] = float(alpha * self.r[task] + (1.0 - alpha) * ratio)
 
@@ -227,14 +252,14 @@ class ListwiseState:
 
 
 def listwise_task(
-    s: Array, s_adv: Array, state: ListwiseState, task: int, divergence: str
+    s: Array, s_adv: Array, weight: Array, state: ListwiseState, task: int, divergence: str
 ) -> tuple[float, Array, Array]:
     """Value (8) and gradient (12) of one task by s and s'. The reverse KL keeps s' in u2 and s in u3."""
     assert divergence in DIVERGENCES
     if divergence == "reverse_kl":
-        value, by_adv, by_clean = listwise_task(s_adv, s, state, task, "kl")
+        value, by_adv, by_clean = listwise_task(s_adv, s, weight, state, task, "kl")
         return value, by_clean, by_adv
-    log_p, log_q = state.update(task, s, s_adv)
+    log_p, log_q = state.update(task, s, s_adv, weight)
     p, q, r, k1, k2 = np.exp(log_p), np.exp(log_q), state.r[task], state.k1[task], state.k2[task]
     if divergence == "kl":
         return r - state.log_u2[task] + state.log_u3[task], p * (s - s_adv - r), q - p
@@ -251,16 +276,23 @@ def listwise_term(
     score: str = "tanh",
     temperature: float = 1.0,
     divergence: str = "kl",
+    prevalence: str = "batch",
+    examples: Sequence[int] = (),
+    positives: Sequence[int] = (),
+    candidate: Array | None = None,
 ) -> tuple[float, Array, Array]:
-    """R of (8), dR/dh and dR/dh' by (12): over known labels, then a mean over the tasks that have any."""
+    """R of (8), dR/dh and dR/dh' by (12): over the candidates, then a mean over the tasks that have any."""
     h, h_adv, label = (np.asarray(x, np.float64) for x in (h, h_adv, label))
     f, slope = score_function(score)
-    tasks = [t for t in range(h.shape[1]) if known_places(label[:, t])]
+    tasks = [t for t in range(h.shape[1]) if known_places(label[:, t], candidate)]
     value, dh, dh_adv = 0.0, np.zeros_like(h), np.zeros_like(h)
     for t in tasks:
-        known = known_places(label[:, t])
+        counts = (examples[t], positives[t]) if prevalence == "dataset" else ()
+        weight = list_weights(label[:, t], prevalence, *counts, candidate=candidate)
+        known = np.flatnonzero(weight)
         clean, adv = h[known, t], h_adv[known, t]
-        part, ds, ds_adv = listwise_task(f(clean) / temperature, f(adv) / temperature, state, t, divergence)
+        s, s_adv = f(clean) / temperature, f(adv) / temperature
+        part, ds, ds_adv = listwise_task(s, s_adv, weight[known], state, t, divergence)
         value += part / len(tasks)
         dh[known, t] = ds * slope(clean) / temperature / len(tasks)
         dh_adv[known, t] = ds_adv * slope(adv) / temperature / len(tasks)
@@ -323,45 +355,45 @@ def pointwise_divergence(h: ArrayLike, h_adv: ArrayLike, divergence: str = "kl")
     return bernoulli_kl(h, h_adv) if divergence == "kl" else bernoulli_js(h, h_adv)
 
 
-def mean_weights(label: Array) -> Array:
-    """What an entry counts in a mean within each task's known labels, then over the tasks that have any."""
+def mean_weights(label: Array, candidate: Array | None = None) -> Array:
+    """What an entry counts in a mean within each task's candidates, then over the tasks that have any."""
     weight = np.zeros_like(label)
-    tasks = [t for t in range(label.shape[1]) if known_places(label[:, t])]
+    tasks = [t for t in range(label.shape[1]) if known_places(label[:, t], candidate)]
     for t in tasks:
-        known = known_places(label[:, t])
+        known = known_places(label[:, t], candidate)
         weight[known, t] = 1.0 / len(known) / len(tasks)
     return weight
 
 
 def pointwise_term(
-    h: ArrayLike, h_adv: ArrayLike, label: ArrayLike, divergence: str = "kl"
+    h: ArrayLike, h_adv: ArrayLike, label: ArrayLike, divergence: str = "kl", candidate: Array | None = None
 ) -> tuple[float, Array, Array]:
     """Mean of L, the regulariser of (7) and (10), with dL/dh and dL/dh'."""
-    weight = mean_weights(np.asarray(label, np.float64))
+    weight = mean_weights(np.asarray(label, np.float64), candidate)
     value, by_clean, by_adv = pointwise_divergence(h, h_adv, divergence)
     return float(np.sum(weight * value)), weight * by_clean, weight * by_adv
 
 
-def cross_entropy_term(h: ArrayLike, label: ArrayLike) -> tuple[float, Array]:
+def cross_entropy_term(h: ArrayLike, label: ArrayLike, candidate: Array | None = None) -> tuple[float, Array]:
     """Mean cross-entropy, the loss of (4), from logits, and its gradient."""
     h, label = np.asarray(h, np.float64), np.asarray(label, np.float64)
-    weight = mean_weights(label)
+    weight = mean_weights(label, candidate)
     value = np.where(label == 1, softplus(-h), softplus(h))
     slope = np.where(label == 1, -sigmoid(-h), sigmoid(h))
     return float(np.sum(weight * value)), weight * slope
 
 
-def mart_term(h: ArrayLike, h_adv: ArrayLike, label: ArrayLike, lam: float) -> tuple[float, Array, Array]:
-    """MART: CE(h') + lam * mean(|y - sigmoid(h)| * KL), the weight differentiated too."""
+def mart_term(
+    h: ArrayLike, h_adv: ArrayLike, label: ArrayLike, candidate: Array | None = None
+) -> tuple[float, Array, Array]:
+    """MART's regulariser: mean(|y - sigmoid(h)| * KL), the weight differentiated too."""
     h, label = np.asarray(h, np.float64), np.asarray(label, np.float64)
-    weight = mean_weights(label)
-    ce, ce_slope = cross_entropy_term(h_adv, label)
+    weight = mean_weights(label, candidate)
     kl, kl_clean, kl_adv = pointwise_divergence(h, h_adv, "kl")
     wrong = np.where(label == 1, sigmoid(-h), sigmoid(h))  # |y - sigmoid(h)|
     wrong_slope = np.where(label == 1, -1.0, 1.0) * sigmoid(h) * sigmoid(-h)
-    value = ce + lam * float(np.sum(weight * wrong * kl))
-    by_clean = lam * weight * (wrong_slope * kl + wrong * kl_clean)
-    return value, by_clean, ce_slope + lam * weight * wrong * kl_adv
+    value = float(np.sum(weight * wrong * kl))
+    return value, weight * (wrong_slope * kl + wrong * kl_clean), weight * wrong * kl_adv
 
 
 # ---------------------------------------------------------------- metric and attack
@@ -389,17 +421,30 @@ def pgd_linear(
     step_size: float,
     steps: int,
     start: ArrayLike,
-    low: float = 0.0,
-    high: float = 1.0,
 ) -> Array:
     """Last iterate of sign ascent on -(2y - 1)(x @ weight); `start` is delta as drawn, x is [B, D]."""
-    x, weight, label = (np.asarray(v, np.float64) for v in (x, weight, label))
+    away = 1.0 - 2.0 * np.asarray(label, np.float64)[:, None]
+    return pgd_of_scores(x, np.asarray(weight)[:, None], lambda h: away, eps, step_size, steps, start)
+
+
+def pgd_of_scores(
+    x: ArrayLike,
+    weight: ArrayLike,
+    slopes: Callable[[Array], Array],
+    eps: float,
+    step_size: float,
+    steps: int,
+    start: ArrayLike,
+) -> Array:
+    """Last iterate of sign ascent on a function of the scores x @ weight, [B, C], that has these slopes there."""
+    x, weight = np.asarray(x, np.float64), np.asarray(weight, np.float64)
     result = x + np.asarray(start, np.float64)
     for _ in range(steps):
+        slope = slopes(result @ weight)
         for i in range(len(x)):
-            result[i] += step_size * np.sign(-(2.0 * label[i] - 1.0) * weight)
+            result[i] += step_size * np.sign(weight @ slope[i])
             result[i] = np.minimum(np.maximum(result[i], x[i] - eps), x[i] + eps)  # the ball
-            result[i] = np.minimum(np.maximum(result[i], low), high)  # the box
+            result[i] = np.minimum(np.maximum(result[i], 0.0), 1.0)  # the box
     return result
 
 

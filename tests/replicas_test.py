@@ -20,27 +20,40 @@ STEPS, BATCH = 20, 16
 def other_process():
     """Runs four replicas: TensorFlow keeps one size of collective group a process, and here it is two."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield lambda *arguments: pool.submit(trained, *arguments).result()
+        yield lambda *arguments, **options: pool.submit(trained, *arguments, **options).result()
 
 
-def make_data():
+def make_data(tasks):
+    """Several tasks have unknown labels."""
     rng = np.random.default_rng(5)
-    image, label = rng.uniform(0, 1, (48, 6, 6, 1)), np.arange(48) % 3 == 0
-    image[label] = np.clip(image[label] + 0.2, 0, 1)
+    image, label = rng.uniform(0, 1, (48, 6, 6, 1)), (np.arange(48) % 3 == 0).astype(float)
+    image[label == 1] = np.clip(image[label == 1] + 0.2, 0, 1)
+    if tasks > 1:
+        label = np.stack([label, *(rng.uniform(size=(tasks - 1, 48)) < 0.3)], axis=1)
+        label[rng.uniform(size=label.shape) < 0.2] = np.nan
     return Examples(image, label)
 
 
-def trained(replicas, backbone, method, optimizer=None, policy="float64"):
+def penalised(tasks):
+    """A dense network with losses of its own."""
+    penalty = keras.regularizers.L2(0.05)
+    hidden = keras.layers.Dense(6, activation="relu", kernel_regularizer=penalty)
+    return keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten(), hidden, keras.layers.Dense(tasks)])
+
+
+def trained(replicas, backbone, method, optimizer=None, policy="float64", tasks=1, separate=False, **hyper):
     """All variables after the steps, estimators included, and the last step's signals."""
     keras.utils.set_random_seed(3)
-    data, strategy = make_data(), make_strategy(replicas)
-    sampler = Sampler(data.label, BATCH, 6, seed=1)
+    data, strategy = make_data(tasks), make_strategy(replicas)
+    sampler = Sampler(data.label, BATCH, 6, seed=1, separate=separate)
     with strategy.scope():
         keras.config.set_dtype_policy(policy)
-        network = adap_tf.BACKBONES[backbone]((6, 6, 1), widths=(6, 8))
+        make = adap_tf.BACKBONES.get(backbone)
+        network = make((6, 6, 1), tasks, widths=(6, 8)) if make else penalised(tasks)
         keras.config.set_dtype_policy("float32")
         attack = PGD(eps=0.1, step_size=0.03, steps=3)
-        model = AdversarialModel(network, method, data.positives, examples=48, attack=attack, l2=1e-3, lam=0.8)
+        hyper = {"lam": 0.8, **hyper}
+        model = AdversarialModel(network, method, data.positives, examples=data.known, attack=attack, l2=1e-3, **hyper)
         model.compile(optimizer or keras.optimizers.SGD(0.5))
     distributed = strategy.distribute_datasets_from_function(lambda _: training_batches(data, sampler, parts=replicas))
     step = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)))
@@ -61,6 +74,25 @@ def trained(replicas, backbone, method, optimizer=None, policy="float64"):
 def test_replicas_equal_one(other_process, backbone, method):
     alone, signals = trained(1, backbone, method)
     for found, found_signals in (trained(2, backbone, method), other_process(4, backbone, method)):
+        for wanted, got in zip(alone, found, strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-8)
+        assert found_signals == pytest.approx(signals, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("adap_lpn", {"separate": True}),
+        ("adap_lz", {"prevalence": "dataset", "divergence": "js", "peek": True}),
+        ("adap_mm", {"prevalence": "dataset", "separate": True}),
+        ("trades", {}),
+    ],
+)
+def test_replicas_equal_one_with_several_tasks_and_a_network_with_losses(other_process, method, options):
+    options = {"tasks": 2, **options}
+    alone, signals = trained(1, "penalised", method, **options)
+    for run in (trained, other_process):
+        found, found_signals = run(2 if run is trained else 4, "penalised", method, **options)
         for wanted, got in zip(alone, found, strict=True):
             np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-8)
         assert found_signals == pytest.approx(signals, abs=1e-5)

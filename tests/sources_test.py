@@ -16,7 +16,7 @@ needs_cifar10 = pytest.mark.skipif(
 
 
 def table(splits):
-    return [(len(part), sum(part.positives)) for part in splits]
+    return [(len(part), sum(part.positives)) for part in splits.parts.values()]
 
 
 def hashes(examples):
@@ -30,7 +30,7 @@ def test_digits_are_split_60_20_20():
 def test_fewer_examples_keep_the_shares_and_are_among_the_rest():
     whole = load_splits("digits", "8", 3)
     cut = load_splits("digits", "8", 3, train_examples=500, validation_examples=90)
-    assert [len(part) for part in cut] == [500, 90, 359]
+    assert [len(part) for part in cut.parts.values()] == [500, 90, 359]
     assert abs(sum(cut.train.positives) - 500 * 104 / 1078) < 1
     assert hashes(cut.train) < hashes(whole.train)
     assert hashes(cut.test) == hashes(whole.test)

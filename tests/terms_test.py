@@ -7,31 +7,48 @@ import pytest
 import tensorflow as tf
 
 import reference
-from adap_tf.losses import SCORES
-from adap_tf.terms import AveragePrecision, CrossEntropy, Listwise, PointwiseDivergence, Scored
+from adap_tf.losses import DIVERGENCES, SCORES
+from adap_tf.scored import Scored
+from adap_tf.terms import (
+    AveragePrecision,
+    CrossEntropy,
+    Listwise,
+    MisclassificationWeightedKL,
+    PointwiseDivergence,
+)
+from adap_tf.weights import Population
 
 TASKS, EXAMPLES, BATCH = 4, 40, 14
+ANY = np.arange(BATCH) % 4 != 0
+"""Candidates where some of the batch are anchors alone."""
+OPTIONS = (
+    {},
+    {"start": "zero"},
+    {"prevalence": "dataset"},
+    {"candidate": ANY},
+    {"prevalence": "dataset", "candidate": ANY},
+)
 
 
-def scored(h, h_adv, label, row):
+def scored(h, h_adv, label, row, candidate=None):
     scores = {"clean": tf.constant(h, tf.float64), "adversarial": tf.constant(h_adv, tf.float64)}
-    return Scored.of(scores, tf.constant(label, tf.float64), tf.constant(row, tf.int64))
+    return Scored.of(scores, tf.constant(label, tf.float64), tf.constant(row, tf.int64), candidate)
 
 
 def batches(rng, count, size=1.0):
-    """Batches of several tasks: unknown labels, a task without anchors, one without any known label."""
+    """Batches of several tasks: unknown labels, a task without anchors, one without any known label; the counts."""
     label = (rng.uniform(size=(EXAMPLES, TASKS)) < 0.4).astype(float)
     label[rng.uniform(size=label.shape) < 0.2] = np.nan
     label[:, 2] = np.where(np.isnan(label[:, 2]), np.nan, 0.0)
     label[:, 3] = np.nan
     row = np.where(label == 1, np.cumsum(label == 1, axis=0) - 1, -1)
-    positives = (label == 1).sum(axis=0).tolist()
+    population = Population(*(tuple(x.sum(axis=0).tolist()) for x in (label == 1, np.isfinite(label))))
     drawn = []
     for _ in range(count):
         places = rng.choice(EXAMPLES, BATCH)  # with repeats
         h = size * rng.normal(size=(BATCH, TASKS))
         drawn.append((h, h + 0.3 * size * rng.normal(size=h.shape), label[places], row[places]))
-    return positives, drawn
+    return population, drawn
 
 
 def close(found, wanted):
@@ -42,7 +59,7 @@ def test_average_precision_by_hand():
     # One positive (score 0.5) and one negative (score 0.2), m = 0.6: pair losses 0.36 with itself, 0.09.
     term = AveragePrecision(gamma1=1.0, ap_score="identity")
     value, gradient = term(
-        scored([[0.5], [0.2]], [[0], [0]], [[1], [0]], [[0], [-1]]), term.estimator([1], 2, "float64")
+        scored([[0.5], [0.2]], [[0], [0]], [[1], [0]], [[0], [-1]]), term.estimator(Population((1,), (2,)), "float64")
     )
     close(value, -0.36 / 0.45)  # u1 = 0.18, u2 = 0.225
     # of -ℓ++ / (ℓ++ + ℓ+-): by ℓ+- it is 0.36 / 0.45², times the slope 2·0.3 of ℓ+-
@@ -50,79 +67,150 @@ def test_average_precision_by_hand():
     close(gradient["clean"], [[-slope], [slope]])
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"start": "zero"}, {"prevalence": "dataset"}, {"candidate": ANY}, {"prevalence": "dataset", "candidate": ANY}],
+)
 @pytest.mark.parametrize("size", [1.0, 1e4])
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("view", ["clean", "adversarial"])
-def test_average_precision_matches_the_reference_over_steps(rng, score, view, size):
-    positives, drawn = batches(rng, 5, size)
-    term = AveragePrecision(view, gamma1=0.3, margin=0.7, ap_score=score)
-    estimator, table = (
-        term.estimator(positives, EXAMPLES, "float64"),
-        reference.RowTable(positives, 0.7, EXAMPLES, 0.3),
-    )
+def test_average_precision_matches_the_reference_over_steps(rng, score, view, size, options):
+    population, drawn = batches(rng, 5, size)
+    options = dict(options)
+    candidate = options.pop("candidate", None)
+    term = AveragePrecision(view, gamma1=0.3, margin=0.7, ap_score=score, **options)
+    estimator = term.estimator(population, "float64")
+    examples = np.maximum(population.examples, 1)
+    table = reference.RowTable(population.positives, 0.7, examples, 0.3, options.get("start", "first_visit"))
     for h, h_adv, label, row in drawn:
-        value, gradient = term(scored(h, h_adv, label, row), estimator)
-        wanted, wanted_gradient = reference.ap_term(h if view == "clean" else h_adv, label, row, table, 0.7, score)
+        value, gradient = term(scored(h, h_adv, label, row, candidate), estimator)
+        seen = h if view == "clean" else h_adv
+        wanted, wanted_gradient = reference.ap_term(
+            seen, label, row, table, 0.7, score, options.get("prevalence", "batch"), candidate
+        )
         close(value, wanted)
         close(gradient[view], wanted_gradient)
         assert np.isfinite(gradient[view]).all()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"start": "zero"}, {"prevalence": "dataset"}, {"candidate": ANY}, {"prevalence": "dataset", "candidate": ANY}],
+)
+@pytest.mark.parametrize("divergence", DIVERGENCES)
 @pytest.mark.parametrize("size", [1.0, 1e4])
 @pytest.mark.parametrize("score", SCORES)
-def test_listwise_matches_the_reference_over_steps(rng, score, size):
-    positives, drawn = batches(rng, 5, size)
-    term = Listwise(gamma2=0.3, list_score=score, temperature=0.5)
-    estimator, state = term.estimator(positives, EXAMPLES, "float64"), reference.ListwiseState(TASKS, 0.3)
+def test_listwise_matches_the_reference_over_steps(rng, score, size, divergence, options):
+    population, drawn = batches(rng, 5, size)
+    options = dict(options)
+    candidate = options.pop("candidate", None)
+    term = Listwise(gamma2=0.3, list_score=score, temperature=0.5, divergence=divergence, **options)
+    estimator = term.estimator(population, "float64")
+    state = reference.ListwiseState(TASKS, 0.3, options.get("start", "first_visit"))
     for h, h_adv, label, row in drawn:
-        value, gradient = term(scored(h, h_adv, label, row), estimator)
-        wanted = reference.listwise_term(h, h_adv, label, state, score, 0.5)
-        close(value, wanted[0])
-        close(gradient["clean"], wanted[1])
-        close(gradient["adversarial"], wanted[2])
+        value, gradient = term(scored(h, h_adv, label, row, candidate), estimator)
+        wanted = reference.listwise_term(
+            h,
+            h_adv,
+            label,
+            state,
+            score,
+            0.5,
+            divergence,
+            options.get("prevalence", "batch"),
+            population.examples,
+            population.positives,
+            candidate,
+        )
+        for found, expected in zip((value, gradient["clean"], gradient["adversarial"]), wanted, strict=True):
+            close(found, expected)
+        assert value > -1e-12
 
 
 def test_listwise_by_hand():
     # two examples, clean scores equal, one moved by log 3: p = (1/2, 1/2), q = (1/4, 3/4)
     term = Listwise(gamma2=1.0, list_score="identity")
     batch = scored([[0.0], [0.0]], [[0.0], [np.log(3)]], [[1], [0]], [[0], [-1]])
-    value, gradient = term(batch, term.estimator([1], 2, "float64"))
+    value, gradient = term(batch, term.estimator(Population((1,), (2,)), "float64"))
     close(value, 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75))
     close(gradient["adversarial"], [[-0.25], [0.25]])
 
 
-def test_listwise_value_is_a_divergence_in_float32(rng):
-    term = Listwise(gamma2=0.1, list_score="identity")
-    estimator = term.estimator([1], None, "float32")
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_listwise_value_is_a_divergence_in_float32(rng, divergence):
+    term = Listwise(gamma2=0.1, list_score="identity", divergence=divergence)
+    estimator = term.estimator(Population((1,)), "float32")
     for size in (1e-3, 1.0, 30.0, 1e4, 1e-3):
         h = (size * rng.normal(size=(64, 1))).astype("float32")
         h_adv = h + (0.1 * size * rng.normal(size=h.shape)).astype("float32")
         label, row = tf.zeros([64, 1]), tf.fill([64, 1], tf.constant(-1, tf.int64))
         value, _ = term(Scored.of({"clean": tf.constant(h), "adversarial": tf.constant(h_adv)}, label, row), estimator)
-        log_u2, log_u3, _ = estimator.state.numpy()[:, 0]
+        log_u2, log_u3 = estimator.state.numpy()[:2, 0]
         assert value >= -1e-6 * max(1, abs(log_u2), abs(log_u3))
 
 
+@pytest.mark.parametrize("candidate", [None, ANY])
 @pytest.mark.parametrize("size", [1.0, 1e4])
-def test_pointwise_terms_match_the_reference(rng, size):
+def test_pointwise_terms_match_the_reference(rng, size, candidate):
     _, drawn = batches(rng, 1, size)
     h, h_adv, label, row = drawn[0]
-    value, gradient = PointwiseDivergence()(scored(h, h_adv, label, row))
-    wanted = reference.pointwise_term(h, h_adv, label, "kl")
-    for found, expected in zip((value, gradient["clean"], gradient["adversarial"]), wanted, strict=True):
-        close(found, expected)
+    batch = scored(h, h_adv, label, row, candidate)
+    for term, wanted in (
+        *((PointwiseDivergence(d), reference.pointwise_term(h, h_adv, label, d, candidate)) for d in DIVERGENCES),
+        (MisclassificationWeightedKL(), reference.mart_term(h, h_adv, label, candidate)),
+    ):
+        value, gradient = term(batch)
+        for found, expected in zip((value, gradient["clean"], gradient["adversarial"]), wanted, strict=True):
+            close(found, expected)
     for view, logits in (("clean", h), ("adversarial", h_adv)):
-        value, gradient = CrossEntropy(view)(scored(h, h_adv, label, row))
-        wanted_value, wanted_gradient = reference.cross_entropy_term(logits, label)
+        value, gradient = CrossEntropy(view)(batch)
+        wanted_value, wanted_gradient = reference.cross_entropy_term(logits, label, candidate)
         close(value, wanted_value)
         close(gradient[view], wanted_gradient)
+
+
+def test_divergences_of_both_views_are_ascended_away_from_the_clean_score(rng):
+    _, drawn = batches(rng, 1)
+    h, h_adv, label, row = drawn[0]
+    known = np.isfinite(label)
+    for divergence in DIVERGENCES:
+        values, slopes = PointwiseDivergence(divergence).ascent(scored(h, h_adv, label, row, ANY))
+        each, _, slope = reference.pointwise_divergence(h, h_adv, divergence)
+        close(values, (each * known).sum(1))  # of every example, and of no other one's labels
+        close(slopes, slope * known)
+    for term in (*map(PointwiseDivergence, DIVERGENCES), MisclassificationWeightedKL()):
+        h, h_adv = np.array([[300.0], [300.0], [0.3]]), np.array([[301.0], [299.0], [0.3]])
+        _, slopes = term.ascent(scored(h, h_adv, [[1], [0], [0]], [[-1]] * 3))
+        close(slopes, [[1], [-1], [0]])  # of one label, whatever the scores
+
+
+def test_joint_terms_are_ascended_as_they_are(rng):
+    population, drawn = batches(rng, 1)
+    for term in (AveragePrecision("adversarial"), *(Listwise(divergence=d) for d in DIVERGENCES)):
+        batch = scored(*drawn[0])
+        value, gradients = term(batch, term.estimator(population, "float64"))
+        estimator = term.estimator(population, "float64")
+        values, slopes = term.ascent(batch, estimator, peek=True)
+        close(values, [value] * BATCH)
+        close(slopes, gradients["adversarial"])
+        again, _ = term.ascent(batch, estimator)  # as if the first had not been
+        close(again, values)
 
 
 def test_a_batch_without_positives_or_known_labels_adds_nothing():
     label = np.full((3, 1), np.nan)
     batch = scored(np.ones((3, 1)), np.ones((3, 1)), label, np.full((3, 1), -1))
-    for term in (AveragePrecision(), Listwise(), PointwiseDivergence(), CrossEntropy()):
-        value, gradient = term(batch, term.estimator([1], 3, "float64"))
+    for term in (
+        AveragePrecision(),
+        AveragePrecision(prevalence="dataset"),
+        Listwise(),
+        Listwise(prevalence="dataset"),
+        Listwise(divergence="js"),
+        PointwiseDivergence(),
+        MisclassificationWeightedKL(),
+        CrossEntropy(),
+    ):
+        value, gradient = term(batch, term.estimator(Population((1,), (3,)), "float64"))
         close(value, 0)
         for slope in gradient.values():
             close(slope, 0)
@@ -180,6 +268,11 @@ def test_ascent_of_several_tasks_rises_with_the_summed_cross_entropy_and_never_s
         (lambda: AveragePrecision(ap_score="relu"), "ap_score must be one of identity, sigmoid, tanh"),
         (lambda: Listwise(gamma2=1.5), "gamma2 must be in"),
         (lambda: Listwise(temperature=float("nan")), "temperature must be a positive"),
+        (lambda: Listwise(divergence="hellinger"), "divergence must be one of kl, reverse_kl, js"),
+        (lambda: PointwiseDivergence("tv"), "divergence must be one of kl, reverse_kl, js"),
+        (lambda: AveragePrecision(start="one"), "start must be one of first_visit, zero"),
+        (lambda: Listwise(prevalence="half"), "prevalence must be one of batch, dataset"),
+        (lambda: Listwise(prevalence="dataset").estimator(Population((1,)), "float32"), "give examples="),
     ],
 )
 def test_bad_hyperparameters_are_refused(make, words):

@@ -1,19 +1,30 @@
 """What a run is made of: one frozen config, a preset for each recipe, and the command line that changes it."""
 
 import argparse
+import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from adap_tf.attacks import PGD
-from adap_tf.backbones import BACKBONES
-from adap_tf.data import AUGMENTATIONS
-from adap_tf.methods import METHODS
+import keras
+
+from adap_tf.attacks import ATTACKS, PGD, Attack
+from adap_tf.backbones import BACKBONES, is_backbone
+from adap_tf.data import AUGMENTATIONS, SAMPLINGS
+from adap_tf.estimators import STARTS
+from adap_tf.losses import DIVERGENCES, SCORES
+from adap_tf.methods import HYPERPARAMETERS, METHODS
+from adap_tf.weights import PREVALENCES
 from train.errors import UsageError
 from train.sources import SOURCES
 
+OPTIMIZERS = {
+    name.lower(): kind
+    for name, kind in vars(keras.optimizers).items()
+    if isinstance(kind, type) and name != "Optimizer" and "learning_rate" in inspect.signature(kind).parameters
+}
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
@@ -32,8 +43,8 @@ COUNT = Check(lambda x: x >= 1, "a whole number of at least 1")
 WHOLE = Check(lambda x: 0 <= x < 2**31, "a whole number from 0 to 2147483647")
 
 
-def one_of(names: Mapping[str, Any]) -> Check:
-    """Accepts the names of a table."""
+def one_of(names: Collection[str]) -> Check:
+    """Accepts the names of a collection."""
     return Check(lambda x: x in names, f"one of {', '.join(names)}")
 
 
@@ -70,25 +81,43 @@ class Config:
     validation_examples: int | None = option("the same of the validation examples", COUNT, int)
     split_seed: int | None = option("of the split and of what is kept; --seed if not given", WHOLE, int)
     augmentation: str = option("random change of training images", one_of(AUGMENTATIONS))
-    positive: str = option("the class to find; all others are negatives")
+    positive: str = option("the class to find, all others being negatives; a,b,c or all for several tasks at once")
     method: str = option("how to train", one_of(METHODS))
     lam: float = option("λ, weight of the robustness regulariser", NON_NEGATIVE, float)
     gamma1: float = option("γ1, moving-average rate of the AP estimators", RATE, float)
     gamma2: float = option("γ2, moving-average rate of the listwise estimator", RATE, float)
     margin: float = option("m, margin of the AP surrogate's pair loss", POSITIVE, float)
+    ap_score: str = option("what the AP surrogate sees of a logit", one_of(SCORES))
+    list_score: str = option("what the listwise regulariser sees of a logit", one_of(SCORES))
+    temperature: float = option("τ, by which the listwise regulariser's scores are divided", POSITIVE, float)
+    divergence: str = option("of the listwise and pointwise regularisers", one_of(DIVERGENCES))
+    start: str = option("where the estimators begin: at the first batch's estimate or at 0", one_of(STARTS))
+    prevalence: str = option("share of positives that the ranking terms aim at", one_of(PREVALENCES))
+    peek: bool = option("let an attack on a ranking term look at its estimators and not move them", kind=bool)
+    sampling: str | None = option(
+        "how a batch is filled: with positives and others, with anchors separate from candidates, or as a shuffle has "
+        "it; the method's own way if not given",
+        one_of(SAMPLINGS),
+    )
+    init_from: str | None = option(
+        "run folder (or .keras file) whose network lends its weights, but for the head; the methods that need one "
+        "train it first if not given"
+    )
     epochs: int = option("passes over the training data", COUNT, int)
     batch_size: int = option("examples a step, over all replicas", COUNT, int)
     positives_per_batch: int | None = option(
         "positives a step, for the methods that sample them; half the batch if not given", COUNT, int
     )
-    learning_rate: float = option(
-        "of Adam; a tenth of it after 50%% and again after 75%% of the steps", POSITIVE, float
-    )
+    optimizer: str = option("any of Keras'", one_of(OPTIMIZERS))
+    learning_rate: float = option("a tenth of it after 50%% and again after 75%% of the steps", POSITIVE, float)
     weight_decay: float = option("L2, added to the gradient of every weight", NON_NEGATIVE, float)
-    backbone: str = option("network", one_of(BACKBONES))
+    backbone: str = option(
+        "network", Check(is_backbone, f"one of {', '.join(BACKBONES)}, or a name in keras.applications")
+    )
     precision: str = option("arithmetic of the network; scores and estimators stay float32", one_of(PRECISIONS))
     seed: int = option("of the initial weights, the batches, the attacks and, as a rule, the split", WHOLE, int)
     eps: float = option("ε, radius of the L∞ ball, of images in [0, 1], in training and evaluation", POSITIVE, float)
+    attack: str = option("training attack", one_of(ATTACKS))
     attack_steps: int = option("steps of the training attack", COUNT, int)
     attack_step_size: float = option("length of each, in the unit of --eps", POSITIVE, float)
     eval_steps: int = option("steps of the PGD attack in evaluation", COUNT, int)
@@ -110,9 +139,21 @@ class Config:
                 raise UsageError(f"{flag(spec.name)}: {value!r} is not accepted; it takes {check.words}")
 
     @property
-    def training_attack(self) -> PGD:
+    def training_attack(self) -> Attack:
         """The attack that perturbs the training batches."""
-        return PGD(eps=self.eps, step_size=self.attack_step_size, steps=self.attack_steps)
+        kind = ATTACKS[self.attack]
+        numbers = {"eps": self.eps, "steps": self.attack_steps, "step_size": self.attack_step_size}
+        return kind(**{spec.name: numbers[spec.name] for spec in fields(kind) if spec.name in numbers})
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """What the method is tuned with."""
+        return {name: getattr(self, name) for name in HYPERPARAMETERS}
+
+    @property
+    def sampled_by(self) -> str:
+        """How batches are filled."""
+        return self.sampling or METHODS[self.method].sampling
 
     @property
     def threat(self) -> PGD:
@@ -127,10 +168,13 @@ class Config:
     def idle(self) -> frozenset[str]:
         """Fields that this run's method does not look at."""
         method = METHODS[self.method]
-        idle = {"lam", "gamma1", "gamma2", "margin"} - method.hyperparameters
+        idle = set(HYPERPARAMETERS - method.hyperparameters)
         if method.attack is None:
-            idle |= {"attack_steps", "attack_step_size"}
-        if method.sampling == "shuffle":
+            idle |= {"attack", "attack_steps", "attack_step_size"}
+        else:
+            of_attack = {f"attack_{spec.name}" for spec in fields(ATTACKS[self.attack])}
+            idle |= {"attack_steps", "attack_step_size"} - of_attack
+        if self.sampled_by == "shuffle":
             idle |= {"positives_per_batch"}
         return frozenset(idle)
 
@@ -154,15 +198,26 @@ CIFAR10 = Config(
     gamma1=0.1,
     gamma2=0.9,
     margin=0.6,
+    ap_score="sigmoid",
+    list_score="tanh",
+    temperature=1.0,
+    divergence="kl",
+    start="first_visit",
+    prevalence="batch",
+    peek=False,
+    sampling=None,
+    init_from=None,
     epochs=60,
     batch_size=128,
     positives_per_batch=None,
+    optimizer="adam",
     learning_rate=1e-3,
     weight_decay=2e-4,
     backbone="resnet18",
     precision="float32",
     seed=0,
     eps=8 / 255,
+    attack="pgd",
     attack_steps=6,
     attack_step_size=0.01,
     eval_steps=10,
@@ -213,7 +268,8 @@ def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
     """Reads the command line.
 
     Returns:
-        The run that is asked for and the folder it goes to, and those of the baseline if there is one.
+        The run that is asked for and the folder it goes to; those of the baseline if there is one, and of what they
+        start from if that has to be trained.
 
     Raises:
         UsageError: an option or a value is not accepted.
@@ -225,16 +281,22 @@ def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
     baseline = given.pop("baseline", BASELINES.get(preset, "none"))
     if baseline not in (*METHODS, "none"):
         raise UsageError(f"--baseline: unknown method {baseline!r}; it takes one of {', '.join(METHODS)}, none")
-    config = replace(PRESETS[preset], **given)
-    configs = [config] if baseline in (config.method, "none") else [config, replace(config, method=baseline)]
+    asked = replace(PRESETS[preset], **given)
 
-    def folder(run: Config) -> Path:
+    def folder(method: str) -> Path:
         if out is None:
-            return Path("runs") / f"{preset}-{run.positive}-{run.method}-seed{run.seed}"
+            return Path("runs") / f"{preset}-{asked.positive}-{method}-seed{asked.seed}"
         path = Path(out).resolve()
-        return path if run is config else path.with_name(f"{path.name}-{run.method}")
+        return path if method == asked.method else path.with_name(f"{path.name}-{method}")
 
-    return [(run, folder(run)) for run in configs]
+    runs = {}
+    wanted = [asked.method, *({baseline} - {"none"})]
+    while wanted:
+        method = wanted.pop(0)
+        lender = METHODS[method].pretrained if asked.init_from is None else None
+        runs[method] = replace(asked, method=method, init_from=str(folder(lender)) if lender else asked.init_from)
+        wanted += {lender} - {None, *runs, *wanted}
+    return [(run, folder(method)) for method, run in runs.items()]
 
 
 class _Parser(argparse.ArgumentParser):

@@ -22,20 +22,35 @@ def precision_recall(runs: Mapping[str, Scores], path: Path) -> None:
     """Precision against recall on test data, clean and attacked.
 
     Args:
-        runs: for each method, `label` and the scores under each threat, `[n, 1]`.
+        runs: for each method, `label` and the scores under each threat, `[n, C]`; of several tasks, the mean precision
+            at each recall is drawn.
         path: PNG file to write.
     """
     figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
     for number, (method, scores) in enumerate(runs.items()):
         for threat, style in STYLES.items():
-            precision, recall, _ = precision_recall_curve(scores["label"].ravel(), scores[threat].ravel())
+            recall, precision = _curve(scores["label"], scores[threat])
             ap = mean_average_precision(scores[threat], scores["label"])
             axes.plot(recall, precision, style, color=f"C{number}", label=f"{method}, {threat}: AP {ap:.3f}")
-    prevalence = float(np.mean(next(iter(runs.values()))["label"]))
+    prevalence = float(np.nanmean(next(iter(runs.values()))["label"]))
     axes.axhline(prevalence, color="grey", linewidth=0.8, label=f"chance: {prevalence:.3f}")
     axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02), title="Test data")
     figure.legend(fontsize="small", loc="outside right upper")
     _save(figure, path)
+
+
+def _curve(label: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Recall and precision, of several tasks the mean precision of those with positives."""
+    curves = []
+    for y, s in zip(label.T, scores.T, strict=True):
+        known = np.isfinite(y)
+        if y[known].any():
+            precision, recall, _ = precision_recall_curve(y[known], s[known])
+            curves.append((recall[::-1], precision[::-1]))
+    if len(curves) == 1:
+        return curves[0]
+    grid = np.linspace(0, 1, 201)
+    return grid, np.mean([np.interp(grid, *curve) for curve in curves], axis=0)
 
 
 def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
@@ -60,6 +75,7 @@ def perturbations(
     scores: np.ndarray,
     scores_adv: np.ndarray,
     eps: float,
+    task: str,
     path: Path,
 ) -> None:
     """A column an example: the image, the perturbation (grey is 0, black and white are ∓ε), the perturbed image.
@@ -67,9 +83,10 @@ def perturbations(
     Args:
         clean: images `[k, ...]` in [0, 1].
         adversarial: the same, perturbed.
-        scores: their logits, `[k]`.
+        scores: their logits, `[k]`, of one task.
         scores_adv: logits of the perturbed ones, `[k]`.
         eps: radius of the ball.
+        task: the task's name.
         path: PNG file to write.
     """
     figure, grid = plt.subplots(3, len(clean), figsize=(1.1 * len(clean), 3.8), layout="constrained", squeeze=False)
@@ -82,7 +99,7 @@ def perturbations(
         cell.set_title(f"{score:+.1f}", fontsize="small")
     for cell, score in zip(grid[2], scores_adv, strict=True):
         cell.set_title(f"{score:+.1f}", fontsize="small")
-    figure.suptitle("Scores above the images; positives first", fontsize="small")
+    figure.suptitle(f"Scores of {task!r} above the images; its positives first", fontsize="small")
     _save(figure, path)
 
 

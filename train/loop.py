@@ -112,12 +112,22 @@ class Training:
         image, label = self.splits.validation.image, self.splits.validation.label
         means = {name: float(value) for name, value in self.model.get_metrics_result().items()}
         found = self.evaluator.average_precision(image, label)
-        row = {"epoch": len(self.history) + 1.0, **means, **{f"{view}_ap": x["ap"] for view, x in found.items()}}
+        aps = {f"{view}_ap": entry["ap"] for view, entry in found.items()}
+        row = {"epoch": len(self.history) + 1.0, **means, **self._health(), **aps}
         if all(row[self.selected_by] > earlier[self.selected_by] for earlier in self.history):
             with replacing(self.folder.best) as part:
                 self.model.network.save(part)
         self.history.append(row)
         self.folder.write_history(self.history)
+
+    def _health(self) -> Row:
+        """What the estimators' rows say of themselves, and `row_age`, the mean of the steps since each last moved."""
+        health = self.model.health()
+        if health:
+            taken, positive = self._steps_taken(), self.splits.train.label == 1
+            last = np.broadcast_to(self.sampler.last_drawn(taken)[:, None], positive.shape)[positive]
+            health["row_age"] = float(taken - 1 - last[last >= 0].mean())
+        return health
 
     def _check_finite(self, means: list[Signals], last: int) -> None:
         """Looks at the running means after each step up to the one numbered `last`, and at the weights after it."""

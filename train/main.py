@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for config, folder in runs:
             folder.check(config)
         unchanged = all(folder.finished() for _, folder in runs) and runs[0][1].pr_curves.exists()
-        results = [run(config, folder) for config, folder in runs]
+        found = {folder.path: run(config, folder) for config, folder in sorted(runs, key=starts_from_another)}
+        results = [found[folder.path] for _, folder in runs]
         if not unchanged:
             draw(runs)
     except UsageError as error:
@@ -58,6 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config, folder = runs[0]
     report(results, folder, f"PGD-{config.eval_steps}")
     return 0
+
+
+def starts_from_another(run: tuple[Config, RunFolder]) -> bool:
+    """Whether a run needs the weights of one that may stand beside it and so has to come first."""
+    return run[0].init_from is not None
 
 
 def failed(problem: str) -> int:
@@ -99,11 +105,12 @@ def run(config: Config, folder: RunFolder) -> dict[str, Any]:
         "method": config.method,
         "data": config.data,
         "positive": config.positive,
+        "tasks": list(splits.tasks),
         "seed": config.seed,
         "selected": {**selected, "epoch": int(selected["epoch"])},
         "test": test,
         "splits": {
-            name: {"examples": len(part), "positives": sum(part.positives)} for name, part in splits._asdict().items()
+            name: {"examples": len(part), "positives": sum(part.positives)} for name, part in splits.parts.items()
         },
         "versions": {"python": platform.python_version(), **installed(PACKAGES)},
         "timing": {name: round(seconds, 2) for name, seconds in timing.items()},
@@ -123,7 +130,7 @@ def make_deterministic() -> None:
 
 
 def evaluate(config: Config, network: keras.Model, splits: Splits, folder: RunFolder) -> dict[str, Any]:
-    """Test AP, clean and under attack; keeps the scores and draws a few perturbed images."""
+    """Test AP, clean and under attack; keeps the scores and draws a few images, perturbed against all tasks' labels."""
     evaluator = Evaluator(network, {"clean": None, "pgd": config.threat}, seed=config.seed)
     image, label = splits.test.image, splits.test.label
     scores = evaluator.scores(image, label)
@@ -132,8 +139,8 @@ def evaluate(config: Config, network: keras.Model, splits: Splits, folder: RunFo
     shown = np.concatenate([np.flatnonzero(positive)[:SHOWN], np.flatnonzero(~positive)[:SHOWN]])
     attacked = evaluator.attacked("pgd", image, label, shown)
     before, after = (scores[threat][shown, 0] for threat in ("clean", "pgd"))
-    figures.perturbations(image[shown], attacked, before, after, config.eps, folder.perturbations)
-    return summary(scores, label)
+    figures.perturbations(image[shown], attacked, before, after, config.eps, splits.tasks[0], folder.perturbations)
+    return summary(scores, label, splits.tasks)
 
 
 def draw(runs: Sequence[tuple[Config, RunFolder]]) -> None:
@@ -145,13 +152,20 @@ def draw(runs: Sequence[tuple[Config, RunFolder]]) -> None:
 
 def report(results: Sequence[dict[str, Any]], folder: RunFolder, threat: str) -> None:
     """The table of test AP, and where everything lies."""
-    counts = results[0]["test"]["clean"]
-    print(f"\nTest AP, {counts['positives']} positives among {counts['examples']} examples")
+    counts, tasks = results[0]["test"]["clean"], results[0]["tasks"]
+    what = "AP" if len(tasks) == 1 else f"mAP over {len(tasks)} tasks"
+    print(f"\nTest {what}, {counts['positives']} positives among {counts['examples']} examples")
     print(f"{'method':<12}{'clean':>8}{threat:>8}{'epoch':>8}")
     for result in results:
         clean, attacked = (result["test"][name]["ap"] for name in ("clean", "pgd"))
         print(f"{result['method']:<12}{clean:>8.4f}{attacked:>8.4f}{result['selected']['epoch']:>8}")
-    print(f"(constant scores give {counts['positives'] / counts['examples']:.4f})\n")
+    print(f"(constant scores give {counts['positives'] / counts['examples'] / len(tasks):.4f})\n")
+    if len(tasks) > 1:
+        print(f"{results[0]['method']} by task")
+        for task in tasks:
+            clean, attacked = (results[0]["test"][name]["ap_by_task"][task] for name in ("clean", "pgd"))
+            print(f"{task:<12}{clean:>8.4f}{attacked:>8.4f}")
+        print()
     for what, path in (
         ("results", folder.results),
         ("figures", folder.figures),

@@ -8,11 +8,17 @@ from train.errors import UsageError
 
 
 class Splits(NamedTuple):
-    """Three disjoint parts of a data set."""
+    """Three disjoint parts of a data set, with the same tasks."""
 
     train: Examples
     validation: Examples
     test: Examples
+    tasks: tuple[str, ...]
+
+    @property
+    def parts(self) -> dict[str, Examples]:
+        """The three by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
 Parts = tuple[Source, Source, Source]
@@ -45,11 +51,11 @@ def load_splits(
     train_examples: int | None = None,
     validation_examples: int | None = None,
 ) -> Splits:
-    """The splits of a data set, one class against the rest.
+    """The splits of a data set, one class against the rest, or several, each a task.
 
     Args:
         data: name in `SOURCES`.
-        positive: name of the class to find.
+        positive: name of the class to find; several with commas between them, or "all".
         seed: of the split, and of the choice of examples where fewer are asked for.
         data_dir: where the data lie.
         download: whether to fetch missing data.
@@ -57,7 +63,8 @@ def load_splits(
         validation_examples: the same of the validation split.
 
     Raises:
-        UsageError: the data are missing, there is no such class, a split has no positive, or too many are asked for.
+        UsageError: the data are missing, there is no such class, a split has no positive of one, or too many are asked
+            for.
     """
     try:
         train, validation, test = SOURCES[data](data_dir, download, seed)
@@ -65,13 +72,19 @@ def load_splits(
         raise UsageError(f"--data-dir: {error}") from None
     train = _cut("--train-examples", train, train_examples, seed)
     validation = _cut("--validation-examples", validation, validation_examples, seed)
+    tasks = train.classes if positive == "all" else tuple(positive.split(","))
+    if len(set(tasks)) < len(tasks):
+        raise UsageError(f"--positive: {positive!r} names a class twice")
     try:
-        loaded = Splits(*(part.one_vs_rest(positive) for part in (train, validation, test)))
+        loaded = Splits(
+            train.one_vs_rest(*tasks), validation.one_vs_rest(*tasks), test.one_vs_rest(*tasks), tuple(tasks)
+        )
     except ValueError as error:
         raise UsageError(f"--positive: {error}") from None
-    for name, part in loaded._asdict().items():
-        if not sum(part.positives):
-            raise UsageError(f"--positive: class {positive!r} has no example in the {name} split of {data}")
+    for name, part in loaded.parts.items():
+        for task, count in zip(tasks, part.positives, strict=True):
+            if not count:
+                raise UsageError(f"--positive: class {task!r} has no example in the {name} split of {data}")
     return loaded
 
 

@@ -48,6 +48,11 @@ class Examples:
         return tuple(int(n) for n in (self.label == 1).sum(axis=0))
 
     @property
+    def known(self) -> tuple[int, ...]:
+        """Number of examples with a known label, of each task."""
+        return tuple(int(n) for n in np.isfinite(self.label).sum(axis=0))
+
+    @property
     def rows(self) -> np.ndarray:
         """`[n, C]` int64: the place of each positive among its task's positives, -1 for all others."""
         positive = self.label == 1

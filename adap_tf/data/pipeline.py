@@ -30,12 +30,13 @@ def training_batches(
         augmentation: changes the images.
 
     Returns:
-        Dicts of `image` `[b, ...]`, `label` `[b, C]`, `row` `[b, C]` with `b = B / parts`.
+        Dicts of `image` `[b, ...]`, `label` `[b, C]`, `row` `[b, C]` with `b = B / parts`; where the sampler draws
+        anchors apart from candidates, with `candidate` `[b]` bool too, and no rows for the candidates.
     """
     if sampler.batch_size % parts:
         raise ValueError(f"a batch of {sampler.batch_size} cannot be divided among {parts} replicas")
     image, label, row = tf.constant(examples.image), tf.constant(examples.label), tf.constant(examples.rows)
-    size = sampler.batch_size // parts
+    candidate, size = tf.constant(sampler.candidate), sampler.batch_size // parts
 
     def assemble(turn: tf.Tensor) -> Batch:
         step, first = turn // parts, (turn % parts) * size
@@ -45,7 +46,14 @@ def training_batches(
             key = tf.stack([tf.constant(sampler.seed, tf.int64), step])
             uniform = tf.random.stateless_uniform([sampler.batch_size, augmentation.draws], key)
             drawn = augmentation(drawn, uniform[first : first + size])
-        return {"image": as_unit_range(drawn), "label": tf.gather(label, places), "row": tf.gather(row, places)}
+        batch = {"image": as_unit_range(drawn), "label": tf.gather(label, places), "row": tf.gather(row, places)}
+        if sampler.separate:
+            compared = tf.ensure_shape(candidate[first : first + size], [size])
+            batch |= {
+                "candidate": compared,
+                "row": tf.where(compared[:, None], tf.constant(-1, tf.int64), batch["row"]),
+            }
+        return batch
 
     turns = tf.data.Dataset.counter(start=first_step * parts)  # step · parts + part
     return turns.map(assemble, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
@@ -59,6 +67,7 @@ def batches(
     seed: int = 0,
     augmentation: Augmentation | None = None,
     first_step: int = 0,
+    separate: bool = False,
 ) -> tf.data.Dataset:
     """Endless batches for `AdversarialModel.fit` from arrays.
 
@@ -73,13 +82,14 @@ def batches(
         seed: of the order.
         augmentation: changes the images, such as `CropAndFlip()`.
         first_step: the step to begin with, if the training goes on from `initial_epoch`.
+        separate: whether the positives are anchors alone, and the rest candidates alone, drawn from all examples.
 
     Returns:
         Dicts as the step takes them.
     """
     examples = Examples(x, y)
     asked = max(batch_size // 2, 1) if positives_per_batch == -1 else positives_per_batch
-    sampler = Sampler(examples.label, batch_size, asked, seed)
+    sampler = Sampler(examples.label, batch_size, asked, seed, separate)
     return training_batches(examples, sampler, first_step, augmentation=augmentation)
 
 

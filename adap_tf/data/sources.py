@@ -28,12 +28,12 @@ class Source:
         """The examples at those places."""
         return Source(self.image[indices], self.target[indices], self.classes)
 
-    def one_vs_rest(self, positive: str) -> Examples:
-        """The task of finding one class.
+    def one_vs_rest(self, *positives: str) -> Examples:
+        """The tasks of finding one class each.
 
         Raises:
             ValueError: there is no such class; the message lists the names.
         """
-        if positive not in self.classes:
-            raise ValueError(f"unknown class {positive!r}; classes: {', '.join(self.classes)}")
-        return Examples(self.image, self.target == self.classes.index(positive))
+        if unknown := [name for name in positives if name not in self.classes]:
+            raise ValueError(f"unknown class {unknown[0]!r}; classes: {', '.join(self.classes)}")
+        return Examples(self.image, self.target[:, None] == [self.classes.index(name) for name in positives])
