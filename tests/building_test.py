@@ -9,8 +9,9 @@ from adap_tf import PGD, AveragePrecision, Listwise
 from adap_tf.data import training_batches
 from adap_tf.weights import Population
 from train.building import make_model, make_sampler
-from train.config import OPTIMIZERS, PRESETS
+from train.config import OPTIMIZERS
 from train.errors import UsageError
+from train.presets import PRESETS
 from train.run_folder import RunFolder
 from train.sources import load_splits
 

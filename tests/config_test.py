@@ -9,8 +9,10 @@ import pytest
 from adap_tf import APGD, FGSM, METHODS, PGD
 from adap_tf.attacks import ATTACKS
 from adap_tf.methods import HYPERPARAMETERS
-from train.config import PRESETS, Config, flag, parse
+from train.config import Config, flag
 from train.errors import UsageError
+from train.options import parse
+from train.presets import PRESETS
 
 GIVEN = {
     "data": "cifar10",

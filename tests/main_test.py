@@ -18,7 +18,7 @@ from sklearn.metrics import average_precision_score
 
 from adap_tf.data import Source
 from train import building, loop, main, monitor, sources
-from train.config import PRESETS
+from train.presets import PRESETS
 from train.run_folder import RunFolder
 
 COMMAND = str(Path(main.__file__))

@@ -44,6 +44,8 @@ ORDER = (
     "train.errors",
     "train.sources",
     "train.config",
+    "train.presets",
+    "train.options",
     "train.checkpoints",
     "train.run_folder",
     "train.monitor",

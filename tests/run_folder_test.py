@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from train.config import PRESETS
 from train.errors import UsageError
+from train.presets import PRESETS
 from train.run_folder import RunFolder, replacing, write_json, write_text
 
 CONFIG = PRESETS["digits"]

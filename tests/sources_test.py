@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from train.config import PRESETS
 from train.errors import UsageError
+from train.presets import PRESETS
 from train.sources import load_splits
 
 DATA = os.environ.get("TFDS_DATA_DIR")

@@ -11,6 +11,7 @@ import adap_tf
 import reference
 from adap_tf import METHODS, PGD, AdversarialModel, AveragePrecision, CrossEntropy, Listwise, Method
 from adap_tf.attacks import keyed_noise
+from adap_tf.backbones import find_backbone
 from adap_tf.data import Examples, batches
 from adap_tf.losses import DIVERGENCES
 from adap_tf.replicas import ALONE
@@ -282,6 +283,45 @@ def test_large_logits_and_steps_stay_finite(rng, method, score):
     assert all(np.isfinite(values).all() for values in history.values())
     assert all(np.isfinite(variable).all() for variable in (*network.weights, *model.optimizer.variables))
     assert np.abs(network.get_weights()[0] + 100).max() > 0.1
+
+
+class OfMyOwn(keras.Model):
+    """A subclassed model that does not know its output's shape."""
+
+    def __init__(self, tasks):
+        super().__init__()
+        self.scorer = keras.layers.Dense(tasks)
+        self.dropout = keras.layers.Dropout(0.1)
+
+    def call(self, image, training=False):
+        return self.scorer(self.dropout(tf.reshape(image, [image.shape[0] or -1, 30]), training=training))
+
+
+def of_my_own(shape, tasks):
+    network = OfMyOwn(tasks)
+    network(np.zeros((2, *shape), "float32"))
+    return network
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (adap_tf.BACKBONES["mlp"], (7,)),  # a table of features
+        (adap_tf.BACKBONES["small_cnn"], (9, 5, 2)),
+        (of_my_own, (5, 2, 3)),
+        (find_backbone("MobileNetV2"), (32, 40, 3)),
+    ],
+)
+def test_any_network_trains_and_is_evaluated(rng, make, shape):
+    data = Examples(rng.uniform(0, 1, (16, *shape)).astype("float32"), rng.uniform(size=(16, 2)) < 0.5)
+    network = make(shape, 2)
+    before = [w.numpy() for w in network.trainable_variables]
+    model = AdversarialModel(network, "adap_lpn", data.positives, attack=PGD(steps=1), threat=PGD(steps=1))
+    model.compile()
+    train = batches(data.image, data.label, 8)
+    history = model.fit(train, steps_per_epoch=2, validation_data=(data.image, data.label), verbose=0).history
+    assert all(np.isfinite(values).all() for values in history.values())
+    assert any((old != new.numpy()).any() for old, new in zip(before, network.trainable_variables, strict=True))
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

@@ -1,11 +1,9 @@
-"""What a run is made of: one frozen config, a preset for each recipe, and the command line that changes it."""
+"""What a run is made of: one frozen config, checked at construction."""
 
-import argparse
 import inspect
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import keras
@@ -62,7 +60,7 @@ def option(help: str, check: Check | None = None, kind: type = str, result: bool
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A run. Every field is an option of the same name; `PRESETS` holds values that belong together.
+    """A run. Every field is an option of the same name.
 
     Raises:
         UsageError: a value is not accepted; the message names the option.
@@ -184,166 +182,6 @@ class Config:
         return next((name for name in names if name not in other or getattr(self, name) != other[name]), None)
 
 
-CIFAR10 = Config(
-    data="cifar10",
-    data_dir=None,
-    download=False,
-    train_examples=None,
-    validation_examples=None,
-    split_seed=None,
-    augmentation="crop_flip",
-    positive="automobile",
-    method="adap_lpn",
-    lam=0.8,
-    gamma1=0.1,
-    gamma2=0.9,
-    margin=0.6,
-    ap_score="sigmoid",
-    list_score="tanh",
-    temperature=1.0,
-    divergence="kl",
-    start="first_visit",
-    prevalence="batch",
-    peek=False,
-    sampling=None,
-    init_from=None,
-    epochs=60,
-    batch_size=128,
-    positives_per_batch=None,
-    optimizer="adam",
-    learning_rate=1e-3,
-    weight_decay=2e-4,
-    backbone="resnet18",
-    precision="float32",
-    seed=0,
-    eps=8 / 255,
-    attack="pgd",
-    attack_steps=6,
-    attack_step_size=0.01,
-    eval_steps=10,
-    eval_step_size=0.007,
-    replicas=None,
-    checkpoint_minutes=10.0,
-)
-"""The paper's recipe for CIFAR-10, one class against the rest; λ, γ1, γ2 and the learning rate from its grids."""
-
-CIFAR10_MINI = replace(
-    CIFAR10,
-    train_examples=20_000,
-    validation_examples=5_000,
-    split_seed=0,
-    epochs=12,
-    backbone="small_cnn",
-)
-"""The same on half the training images, the same ones for every seed, with a small network, for two CPU cores."""
-
-DIGITS = replace(
-    CIFAR10,
-    data="digits",
-    augmentation="none",
-    positive="8",
-    lam=1.0,
-    batch_size=64,
-    backbone="small_cnn",
-    eps=0.1,
-    attack_step_size=0.032,
-    eval_step_size=0.0225,
-)
-"""scikit-learn's digits, one against the rest. The paper's recipe but for ε, which suits 16 grey levels, and the
-smaller batch and network; the step sizes stand to ε as in the paper. About 20 seconds a run on two CPU cores."""
-
-PRESETS: Mapping[str, Config] = {"digits": DIGITS, "cifar10": CIFAR10, "cifar10-mini": CIFAR10_MINI}
-"""Recipes by name."""
-
-BASELINES: Mapping[str, str] = {"digits": "ce"}
-"""The method trained beside the one asked for, by preset, since a robust AP alone means nothing."""
-
-
 def flag(name: str) -> str:
     """The option of a field."""
     return "--" + name.replace("_", "-")
-
-
-def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
-    """Reads the command line.
-
-    Returns:
-        The run that is asked for and the folder it goes to; those of the baseline if there is one, and of what they
-        start from if that has to be trained.
-
-    Raises:
-        UsageError: an option or a value is not accepted.
-    """
-    given = vars(_parser().parse_args(arguments))
-    preset, out = given.pop("preset"), given.pop("out")
-    if preset not in PRESETS:
-        raise UsageError(f"--preset: unknown preset {preset!r}; it takes one of {', '.join(PRESETS)}")
-    baseline = given.pop("baseline", BASELINES.get(preset, "none"))
-    if baseline not in (*METHODS, "none"):
-        raise UsageError(f"--baseline: unknown method {baseline!r}; it takes one of {', '.join(METHODS)}, none")
-    asked = replace(PRESETS[preset], **given)
-
-    def folder(method: str) -> Path:
-        if out is None:
-            return Path("runs") / f"{preset}-{asked.positive}-{method}-seed{asked.seed}"
-        path = Path(out).resolve()
-        return path if method == asked.method else path.with_name(f"{path.name}-{method}")
-
-    runs = {}
-    wanted = [asked.method, *({baseline} - {"none"})]
-    while wanted:
-        method = wanted.pop(0)
-        lender = METHODS[method].pretrained if asked.init_from is None else None
-        runs[method] = replace(asked, method=method, init_from=str(folder(lender)) if lender else asked.init_from)
-        wanted += {lender} - {None, *runs, *wanted}
-    return [(run, folder(method)) for method, run in runs.items()]
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UsageError(f"{message.removeprefix('argument ')} (--help lists all options)")
-
-
-def _parser() -> argparse.ArgumentParser:
-    """The options: those of the config, and three that are not part of a run."""
-    parser = _Parser(
-        prog="train/main.py",
-        description="Trains a network for average precision that survives an attack, and a baseline beside it; "
-        "evaluates both, clean and attacked, on test data; writes figures, a SavedModel and results.json.",
-        epilog="Without arguments it finds one handwritten digit among ten. The same command again continues a "
-        "run that was interrupted, and prints the results of one that is finished.",
-    )
-    parser.add_argument(
-        "--preset", default="digits", metavar="NAME", help=f"recipe: {', '.join(PRESETS)} (%(default)s)"
-    )
-    parser.add_argument("--out", metavar="DIR", help="run folder (runs/PRESET-POSITIVE-METHOD-seedSEED)")
-    parser.add_argument(
-        "--baseline",
-        default=argparse.SUPPRESS,
-        metavar="METHOD",
-        help="method to train beside it, on the same network, data and attack; none for no other "
-        "(digits: ce; others: none)",
-    )
-    for spec in fields(Config):
-        _add_option(parser, spec.name, **spec.metadata)
-    return parser
-
-
-def _add_option(
-    parser: argparse.ArgumentParser, name: str, help: str, check: Check | None, kind: type, result: bool
-) -> None:
-    """The option of a field; absent from what is parsed if it is not given, so that the preset's value stays."""
-    presets: dict[str, list[str]] = {}
-    for preset, config in PRESETS.items():
-        value = getattr(config, name)
-        if value not in (None, False):
-            presets.setdefault(f"{value:.4g}" if isinstance(value, float) else str(value), []).append(preset)
-    text = f"{help}; {check.words}" if check else help
-    if presets:
-        everywhere = [*presets.values()] == [list(PRESETS)]
-        text += f" ({'; '.join(v if everywhere else f'{v} in {chr(44).join(p)}' for v, p in presets.items())})"
-    if kind is bool:
-        parser.add_argument(flag(name), action="store_true", default=argparse.SUPPRESS, help=text)
-    else:
-        metavar = kind.__name__.upper().replace("STR", "NAME")
-        parser.add_argument(flag(name), type=kind, default=argparse.SUPPRESS, metavar=metavar, help=text)

@@ -22,9 +22,10 @@ import tensorflow as tf
 from adap_tf import Evaluator, export_saved_model
 from adap_tf.evaluation import summary
 from train import figures
-from train.config import Config, parse
+from train.config import Config
 from train.errors import UsageError, out_of_room
 from train.loop import Training
+from train.options import parse
 from train.run_folder import RunFolder, write_json
 from train.sources import Splits, load_splits
 

@@ -1,0 +1,1 @@
+"""What is measured in performance, each a command: `python -m benchmarks.NAME --help`."""

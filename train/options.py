@@ -1,0 +1,97 @@
+"""The command line: every field of the config is an option."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from adap_tf.methods import METHODS
+from train.config import Check, Config, flag
+from train.errors import UsageError
+from train.presets import BASELINES, PRESETS
+
+
+def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
+    """Reads the command line.
+
+    Returns:
+        The run that is asked for and the folder it goes to; those of the baseline if there is one, and of what they
+        start from if that has to be trained.
+
+    Raises:
+        UsageError: an option or a value is not accepted.
+    """
+    given = vars(_parser().parse_args(arguments))
+    preset, out = given.pop("preset"), given.pop("out")
+    if preset not in PRESETS:
+        raise UsageError(f"--preset: unknown preset {preset!r}; it takes one of {', '.join(PRESETS)}")
+    baseline = given.pop("baseline", BASELINES.get(preset, "none"))
+    if baseline not in (*METHODS, "none"):
+        raise UsageError(f"--baseline: unknown method {baseline!r}; it takes one of {', '.join(METHODS)}, none")
+    asked = replace(PRESETS[preset], **given)
+
+    def folder(method: str) -> Path:
+        if out is None:
+            return Path("runs") / f"{preset}-{asked.positive}-{method}-seed{asked.seed}"
+        path = Path(out).resolve()
+        return path if method == asked.method else path.with_name(f"{path.name}-{method}")
+
+    runs = {}
+    wanted = [asked.method, *({baseline} - {"none"})]
+    while wanted:
+        method = wanted.pop(0)
+        lender = METHODS[method].pretrained if asked.init_from is None else None
+        runs[method] = replace(asked, method=method, init_from=str(folder(lender)) if lender else asked.init_from)
+        wanted += {lender} - {None, *runs, *wanted}
+    return [(run, folder(method)) for method, run in runs.items()]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise UsageError(f"{message.removeprefix('argument ')} (--help lists all options)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The options: those of the config, and three that are not part of a run."""
+    parser = _Parser(
+        prog="train/main.py",
+        description="Trains a network for average precision that survives an attack, and a baseline beside it; "
+        "evaluates both, clean and attacked, on test data; writes figures, a SavedModel and results.json.",
+        epilog="Without arguments it finds one handwritten digit among ten. The same command again continues a "
+        "run that was interrupted, and prints the results of one that is finished.",
+    )
+    parser.add_argument(
+        "--preset", default="digits", metavar="NAME", help=f"recipe: {', '.join(PRESETS)} (%(default)s)"
+    )
+    parser.add_argument("--out", metavar="DIR", help="run folder (runs/PRESET-POSITIVE-METHOD-seedSEED)")
+    parser.add_argument(
+        "--baseline",
+        default=argparse.SUPPRESS,
+        metavar="METHOD",
+        help="method to train beside it, on the same network, data and attack; none for no other "
+        "(digits: ce; others: none)",
+    )
+    for spec in fields(Config):
+        _add_option(parser, spec.name, **spec.metadata)
+    return parser
+
+
+def _add_option(
+    parser: argparse.ArgumentParser, name: str, help: str, check: Check | None, kind: type, result: bool
+) -> None:
+    """The option of a field; absent from what is parsed if it is not given, so that the preset's value stays."""
+    presets: dict[str, list[str]] = {}
+    for preset, config in PRESETS.items():
+        value = getattr(config, name)
+        if value not in (None, False):
+            presets.setdefault(f"{value:.4g}" if isinstance(value, float) else str(value), []).append(preset)
+    text = f"{help}; {check.words}" if check else help
+    if presets:
+        everywhere = [*presets.values()] == [list(PRESETS)]
+        text += f" ({'; '.join(v if everywhere else f'{v} in {chr(44).join(p)}' for v, p in presets.items())})"
+    if kind is bool:
+        parser.add_argument(flag(name), action="store_true", default=argparse.SUPPRESS, help=text)
+    else:
+        metavar = kind.__name__.upper().replace("STR", "NAME")
+        parser.add_argument(flag(name), type=kind, default=argparse.SUPPRESS, metavar=metavar, help=text)
