@@ -42,9 +42,10 @@ def as_batch(examples, places):
     }
 
 
-def test_the_attack_leaves_everything_as_it_was(rng):
+@pytest.mark.parametrize("method", [name for name, row in adap_tf.METHODS.items() if row.attack is not None])
+def test_the_attack_leaves_everything_as_it_was(rng, method):
     data = Examples(rng.uniform(0, 1, (N, 8, 8, 1)), np.arange(N) % 4 == 0)
-    model = AdversarialModel(adap_tf.BACKBONES["small_cnn"]((8, 8, 1)), "adap_lpn", 6)
+    model = AdversarialModel(adap_tf.BACKBONES["small_cnn"]((8, 8, 1)), method, 6, peek=True)
     model.compile()
     before = [v.numpy() for v in (*model.variables, *model.optimizer.variables)]
     batch = {**as_batch(data, np.arange(N)), "image": tf.constant(data.image, tf.float32)}

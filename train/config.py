@@ -107,7 +107,9 @@ class Config:
         "positives a step, for the methods that sample them; half the batch if not given", COUNT, int
     )
     optimizer: str = option("any of Keras'", one_of(OPTIMIZERS))
-    learning_rate: float = option("a tenth of it after 50%% and again after 75%% of the steps", POSITIVE, float)
+    learning_rate: float = option(
+        "of the optimizer; a tenth of it after 50%% and again after 75%% of the steps", POSITIVE, float
+    )
     weight_decay: float = option("L2, added to the gradient of every weight", NON_NEGATIVE, float)
     backbone: str = option(
         "network", Check(is_backbone, f"one of {', '.join(BACKBONES)}, or a name in keras.applications")
