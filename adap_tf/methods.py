@@ -23,6 +23,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from adap_tf.data import SAMPLINGS
 from adap_tf.scored import ADVERSARIAL, CLEAN, Scored
 from adap_tf.terms import (
     AveragePrecision,
@@ -76,6 +77,9 @@ class Method:
     def __post_init__(self) -> None:
         if not 0 <= self.lam < float("inf"):
             raise ValueError(f"lam must be a number of at least 0, not {self.lam}")
+        for name, accepted in (("sampling", SAMPLINGS), ("selection", (CLEAN, ADVERSARIAL))):
+            if getattr(self, name) not in accepted:
+                raise ValueError(f"{name} must be one of {', '.join(accepted)}, not {getattr(self, name)!r}")
         if ADVERSARIAL in self.views and self.attack is None:
             raise ValueError(f"method {self.name!r} has a term on perturbed data and so needs an attack")
         if self.attack is not None and ADVERSARIAL not in self.attack.views:

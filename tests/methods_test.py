@@ -76,6 +76,10 @@ def test_bad_methods_are_refused():
         METHODS["adap_ln"].tuned(lam=-1.0)
     with pytest.raises(ValueError, match="needs an attack"):
         Method("mine", loss=AveragePrecision("adversarial"))
+    with pytest.raises(ValueError, match="sampling must be one of positives, separate, shuffle, not 'half'"):
+        Method("mine", loss=CrossEntropy(), sampling="half")
+    with pytest.raises(ValueError, match="selection must be one of clean, adversarial, not 'last'"):
+        Method("mine", loss=CrossEntropy(), selection="last")
     with pytest.raises(ValueError, match="must ascend a term on perturbed data"):
         Method("mine", loss=AveragePrecision(), attack=CrossEntropy())
 
