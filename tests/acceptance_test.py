@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from adap_tf import METHODS
 from train import main
 
 
@@ -15,3 +17,17 @@ def test_adap_lpn_keeps_its_ap_under_attack_where_ce_loses_it(tmp_path, seed):
     robust, plain = (json.loads((folder / "results.json").read_text())["test"] for folder in (out, tmp_path / "run-ce"))
     assert plain["clean"]["ap"] >= 0.95
     assert robust["pgd"]["ap"] >= plain["pgd"]["ap"] + 0.15
+
+
+@pytest.mark.slow
+def test_all_ten_methods_end_and_those_of_the_paper_survive_where_ce_and_ap_do_not(tmp_path):
+    found = {}
+    for method in METHODS:
+        out = tmp_path / method
+        assert main.main(["--method", method, "--baseline", "none", "--out", str(out)]) == 0
+        found[method] = json.loads((out / "results.json").read_text())["test"]
+    assert all(np.isfinite(test[threat]["ap"]) for test in found.values() for threat in ("clean", "pgd"))
+    undefended = max(found[method]["pgd"]["ap"] for method in ("ce", "ap"))
+    ours = {method: test["pgd"]["ap"] for method, test in found.items() if method.startswith("adap")}
+    assert len(ours) == 5
+    assert min(ours.values()) >= undefended + 0.3
