@@ -54,6 +54,9 @@ def test_mistakes_that_the_data_show(capsys, tmp_path, monkeypatch):
         capsys, "--batch-size", "63", "--replicas", "2", "--out", out
     )
 
+    assert "--init-from: nowhere holds no trained" in failed(capsys, "--init-from", "nowhere", "--out", out)
+    assert "--backbone: MobileNetV2: " in failed(capsys, "--backbone", "MobileNetV2", "--out", out)
+
     def without_positives(data_dir, download, seed):
         part = Source(np.zeros((4, 2)), np.array([1, 0, 0, 1]), ("0", "8"))
         return part, part.take(np.array([1, 2])), part

@@ -197,6 +197,28 @@ def test_joint_terms_are_ascended_as_they_are(rng):
         close(again, values)
 
 
+@pytest.mark.parametrize("score", SCORES)
+def test_float32_logits_of_any_size_give_finite_numbers(rng, score):
+    population, drawn = batches(rng, 4, 1e4)
+    ranking = {"prevalence": "dataset"}
+    terms = [
+        AveragePrecision("adversarial", ap_score=score, **ranking),
+        *(Listwise(list_score=score, temperature=0.1, divergence=d, **ranking) for d in DIVERGENCES),
+        *map(PointwiseDivergence, DIVERGENCES),
+        MisclassificationWeightedKL(),
+        CrossEntropy("adversarial"),
+    ]
+    estimators = [term.estimator(population, "float32") for term in terms]
+    for h, h_adv, label, row in drawn:
+        scores = {"clean": tf.constant(h, tf.float32), "adversarial": tf.constant(h_adv, tf.float32)}
+        batch = Scored.of(scores, tf.constant(label), tf.constant(row, tf.int64))
+        for term, estimator in zip(terms, estimators, strict=True):
+            value, gradients = term(batch, estimator)
+            for number in (value, *gradients.values(), *term.ascent(batch, estimator)):
+                assert np.isfinite(number).all()
+                assert number.dtype == tf.float32
+
+
 def test_a_batch_without_positives_or_known_labels_adds_nothing():
     label = np.full((3, 1), np.nan)
     batch = scored(np.ones((3, 1)), np.ones((3, 1)), label, np.full((3, 1), -1))

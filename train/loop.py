@@ -41,9 +41,9 @@ class Training:
         self.strategy = make_strategy(config.replicas)
         self.sampler = make_sampler(config, splits, self.strategy.num_replicas_in_sync)
         self.epoch_steps = self.sampler.steps_per_epoch
-        folder.open(config)
         with self.strategy.scope():
             self.model = make_model(config, splits, self.epoch_steps * config.epochs)
+        folder.open(config)  # nothing is written before all of it can be
         self.evaluator = Evaluator(self.model.network, {"clean": None, "robust": config.threat}, seed=config.seed)
         self.selected_by = SELECTED_BY[self.model.method.selection]
         self.checkpoints = Checkpoints(folder.checkpoints, state_of(self.model), config.checkpoint_minutes)
