@@ -32,9 +32,11 @@ def precision_recall(runs: Mapping[str, Scores], path: Path) -> None:
             recall, precision = _curve(scores["label"], scores[threat])
             ap = mean_average_precision(scores[threat], scores["label"])
             axes.plot(recall, precision, style, color=f"C{number}", label=f"{method}, {threat}: AP {ap:.3f}")
-    prevalence = float(np.nanmean(next(iter(runs.values()))["label"]))
+    label = next(iter(runs.values()))["label"]
+    prevalence, tasks = float(np.nanmean(label)), label.shape[1]
     axes.axhline(prevalence, color="grey", linewidth=0.8, label=f"chance: {prevalence:.3f}")
-    axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02), title="Test data")
+    axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02))
+    axes.set_title("Test data" if tasks == 1 else f"Test data, mean over {tasks} tasks")
     figure.legend(fontsize="small", loc="outside right upper")
     _save(figure, path)
 
