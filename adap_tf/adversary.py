@@ -1,14 +1,54 @@
 """What an attack does to a network: images perturbed so that a term of the scores rises."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from adap_tf.attacks import Attack, ascending
+from adap_tf.noise import Noise
 from adap_tf.replicas import ALONE, Replicas
 from adap_tf.scored import ADVERSARIAL, CLEAN, Scored
 from adap_tf.terms import Term
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """Which examples and which of their features an adversary can change, and how far, as shares of an attack's ε.
+
+    Attributes:
+        positives: share of ε for examples that are a positive of any task, from 0 to 1.
+        negatives: share for all other examples.
+        features: share for each feature, of the image's shape `[...]` or broadcastable to it; None for 1 everywhere.
+
+    Raises:
+        ValueError: a share is not from 0 to 1.
+    """
+
+    positives: float = 1.0
+    negatives: float = 1.0
+    features: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("positives", "negatives", "features"):
+            value = getattr(self, name)
+            if value is not None and not (np.greater_equal(value, 0) & np.less_equal(value, 1)).all():
+                raise ValueError(f"{name}: shares of ε are from 0 to 1")
+
+    def share(self, image: tf.Tensor, label: tf.Tensor) -> tf.Tensor | None:
+        """The share of every feature of every example, broadcastable to the images; None if it is 1 everywhere."""
+        if self.positives == self.negatives == 1 and self.features is None:
+            return None
+        positive = tf.reduce_any(label == 1, axis=-1)
+        of_class = tf.where(positive, tf.constant(self.positives, image.dtype), self.negatives)
+        share = tf.reshape(of_class, [-1] + [1] * (image.shape.rank - 1))
+        return share if self.features is None else share * tf.constant(self.features, image.dtype)
+
+
+EVERYTHING = Reach()
+"""No limit but the attack's own."""
 
 
 def perturbed(
@@ -17,13 +57,14 @@ def perturbed(
     term: Term,
     image: tf.Tensor,
     label: tf.Tensor,
-    noise: tf.Tensor,
+    noise: Noise,
     *,
     row: tf.Tensor | None = None,
     candidate: tf.Tensor | None = None,
     estimator: Any = None,
     peek: bool = False,
     replicas: Replicas = ALONE,
+    reach: Reach = EVERYTHING,
 ) -> tf.Tensor:
     """Images as the attack leaves them, `[b, ...]`.
 
@@ -36,12 +77,13 @@ def perturbed(
         term: what to ascend.
         image: `[b, ...]` in [0, 1].
         label: `[b, C]`, 0, 1 or NaN for unknown.
-        noise: standard normal, of the image's shape.
+        noise: draws the attack's random numbers.
         row: `[b, C]` int64, as the batch has it; for terms with a row for every positive.
         candidate: `[b]` bool, as the batch has it.
         estimator: the term's state.
         peek: whether the estimator stays as it is.
         replicas: the replicas that hold the batch, of which a joint term sees the whole.
+        reach: what the adversary can change.
     """
     holders = replicas if term.joint else ALONE
     still = {CLEAN: network(image, training=False)} if CLEAN in term.views else {}  # once, for all steps
@@ -49,4 +91,6 @@ def perturbed(
     def ascent(scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return term.ascent(Scored.of({**still, ADVERSARIAL: scores}, label, row, candidate, holders), estimator, peek)
 
-    return tf.stop_gradient(attack(ascending(network, ascent), image, noise))
+    share = reach.share(image, label)
+    limits = () if share is None else (share,)
+    return tf.stop_gradient(attack(ascending(network, ascent), image, noise, *limits))

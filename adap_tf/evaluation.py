@@ -1,57 +1,109 @@
 """Scores and average precision of a network under each threat."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from adap_tf.adversary import perturbed
-from adap_tf.attacks import PGD, Attack, keyed_noise
+from adap_tf.adversary import EVERYTHING, Reach, perturbed
+from adap_tf.attacks import PGD, Attack, ascending, chosen
 from adap_tf.data.examples import Examples, as_unit_range
+from adap_tf.exact import WholeSet
 from adap_tf.metrics import average_precision, mean_average_precision
-from adap_tf.scored import ADVERSARIAL
-from adap_tf.terms import CrossEntropy
+from adap_tf.noise import Noise
+from adap_tf.scored import ADVERSARIAL, Scored
+from adap_tf.terms import CrossEntropy, Term
 
-Threats = Mapping[str, Attack | None]
 EVALUATION_STREAM = -1  # steps of training count from 0
 
 PGD10 = PGD(steps=10, step_size=0.007)
 """The paper's white-box evaluation: 10 steps of 0.007 in the ball of 8/255, last iterate."""
 
-
 ON_LABELS = CrossEntropy(ADVERSARIAL)
-"""What a threat ascends: each example's scores go against its labels, every example for itself."""
+"""What a threat ascends as a rule: each example's scores go against its labels, every example for itself."""
+
+Network = Callable[..., tf.Tensor]  # images `[B, ...]`, training=False → logits `[B, C]`
+Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # images, labels, place of the first
+
+
+@dataclass(frozen=True)
+class Threat:
+    """An attack, what it ascends, and on whose scores.
+
+    Attributes:
+        attack: how the images are perturbed.
+        term: what is ascended; a joint term is, over the whole data set at once, which has to fit in memory.
+        source: the network that the attack looks at, if it is not the one that is evaluated: images to logits.
+    """
+
+    attack: Attack
+    term: Term = ON_LABELS
+    source: Network | None = None
+
+
+Threats = Mapping[str, Attack | Threat | None]
 
 
 class Evaluator:
     """Scores a network on a data set, clean and under attack, in compiled batches of one size.
 
-    The result for an example depends on its place in the data set and on `seed`, not on the batch it falls in: the
-    attack's noise is keyed by the place, and the last batch is filled up rather than cut short.
+    Every example is attacked, also one that is already ranked wrong. The result for an example depends on its place
+    in the data set and on `seed`, not on the batch it falls in: the attack's noise is keyed by the place, and the last
+    batch is filled up rather than cut short.
 
     Args:
         network: images to logits `[B, C]`.
-        threats: attack by name; None stands for the clean data.
+        threats: attack or `Threat` by name; None stands for the clean data.
         batch_size: examples scored at once.
         seed: of the attacks' starts.
+        reach: what the adversary can change.
+        strict: whether an example stays clean where that is worse for its labels than the attacked image.
     """
 
-    def __init__(self, network: keras.Model, threats: Threats, batch_size: int = 256, seed: int = 0):
-        self.network, self.threats, self.batch_size, self.seed = network, dict(threats), batch_size, seed
-        self._compiled = tf.function(self._score)
+    def __init__(
+        self,
+        network: Network,
+        threats: Threats,
+        batch_size: int = 256,
+        seed: int = 0,
+        *,
+        reach: Reach = EVERYTHING,
+        strict: bool = False,
+    ):
+        self.network, self.batch_size, self.seed, self.reach, self.strict = network, batch_size, seed, reach, strict
+        self.threats = {
+            name: threat if threat is None or isinstance(threat, Threat) else Threat(threat)
+            for name, threat in threats.items()
+        }
+        self._compiled = {
+            name: tf.function(partial(self._perturbed, threat))
+            for name, threat in self.threats.items()
+            if threat is not None and not threat.term.joint
+        }
+        self._score = tf.function(lambda image: network(image, training=False))
+        self._flat = tf.function(self._has_no_gradient)
 
-    def scores(self, image: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
+    def scores(
+        self, image: np.ndarray, label: np.ndarray, progress: Callable[[str, int], None] = lambda *_: None
+    ) -> dict[str, np.ndarray]:
         """Logits `[n, C]` under each threat.
 
         Args:
             image: `[n, ...]`, float in [0, 1] or uint8 in 0…255.
             label: `[n, C]` or `[n]`, 0, 1 or NaN for unknown.
+            progress: called with a threat's name whenever a batch of it is done, and the number of examples done.
         """
-        label = np.reshape(label, (len(label), -1))
-        parts = [self._batch(image, label, first) for first in range(0, len(image), self.batch_size)]
-        return {threat: np.concatenate([part[threat] for part in parts])[: len(image)] for threat in self.threats}
+        found: dict[str, np.ndarray] = {}
+        for name in self.threats:
+            parts: list[np.ndarray] = []
+            for _, scores in self._attacked(name, image, label):
+                parts.append(scores.numpy())
+                progress(name, min(sum(map(len, parts)), len(image)))
+            found[name] = np.concatenate(parts)[: len(image)]
+        return found
 
     def average_precision(self, image: np.ndarray, label: np.ndarray) -> dict[str, dict[str, Any]]:
         """What `summary` says of the scores."""
@@ -59,33 +111,76 @@ class Evaluator:
 
     def attacked(self, threat: str, image: np.ndarray, label: np.ndarray, places: np.ndarray) -> np.ndarray:
         """Those examples `[k, ...]` as the attack perturbs them when it goes through the data set."""
-        attack = self.threats[threat]
-        unit = as_unit_range(tf.constant(image[places]))
-        if attack is None:
-            return unit.numpy()
-        noise = tf.concat([self._noise(place, unit[:1]) for place in places], axis=0)
-        known = tf.constant(label[places], tf.float32)
-        return perturbed(self.network, attack, ON_LABELS, unit, known, noise).numpy()
+        wanted = {int(place) // self.batch_size for place in places}
+        batches = zip(sorted(wanted), self._attacked(threat, image, label, wanted), strict=True)
+        found = {number: images.numpy() for number, (images, _) in batches}
+        return np.stack([found[place // self.batch_size][place % self.batch_size] for place in places])
 
-    def _batch(self, image: np.ndarray, label: np.ndarray, first: int) -> dict[str, np.ndarray]:
-        places = np.minimum(np.arange(first, first + min(self.batch_size, len(image))), len(image) - 1)
-        batch = as_unit_range(tf.constant(image[places])), tf.constant(label[places], tf.float32)
-        return {
-            threat: scores.numpy() for threat, scores in self._compiled(*batch, tf.constant(first, tf.int64)).items()
-        }
+    def zero_gradients(self, image: np.ndarray, label: np.ndarray) -> float:
+        """Share of the examples whose gradient by the image is exactly 0, so that an attack by gradient stays put."""
+        flat = [self._flat(*batch[:2]).numpy() for batch in self._batches(image, label)]
+        return float(np.concatenate(flat)[: len(image)].mean())
 
-    def _score(self, image: tf.Tensor, label: tf.Tensor, first: tf.Tensor) -> dict[str, tf.Tensor]:
-        scores = {}
-        for threat, attack in self.threats.items():
-            attacked = image
-            if attack is not None:
-                noise = self._noise(first, image)
-                attacked = perturbed(self.network, attack, ON_LABELS, image, label, noise)
-            scores[threat] = self.network(attacked, training=False)
-        return scores
+    def _attacked(
+        self, name: str, image: np.ndarray, label: np.ndarray, wanted: Iterable[int] | None = None
+    ) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """Perturbed images and their scores, batch by batch; of those numbers alone if any are given."""
+        threat, joint = self.threats[name], None
+        if threat is not None and threat.term.joint:
+            joint = self._of_whole_set(threat, image, label)
+        for clean, known, first in self._batches(image, label, wanted):
+            scores = self._score(clean)
+            if threat is None:
+                yield clean, scores
+                continue
+            attacked = self._compiled[name](clean, known, first) if joint is None else _rows(joint, first, clean)
+            scores_adv = self._score(attacked)
+            if self.strict and joint is None:
+                worse = _against(scores_adv, known) > _against(scores, known)
+                attacked, scores_adv = chosen(worse, attacked, clean), chosen(worse, scores_adv, scores)
+            yield attacked, scores_adv
 
-    def _noise(self, first: int | tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        return keyed_noise(tf.constant([self.seed, EVALUATION_STREAM], tf.int64), first, image)
+    def _batches(self, image: np.ndarray, label: np.ndarray, wanted: Iterable[int] | None = None) -> Iterator[Batch]:
+        """Batches of one size, the last one filled up with copies of the last example."""
+        label = np.reshape(label, (len(label), -1))
+        numbers = range(-(-len(image) // self.batch_size)) if wanted is None else sorted(wanted)
+        for first in (number * self.batch_size for number in numbers):
+            places = np.minimum(np.arange(first, first + min(self.batch_size, len(image))), len(image) - 1)
+            unit = as_unit_range(tf.constant(image[places]))
+            yield unit, tf.constant(label[places], tf.float32), tf.constant(first, tf.int64)
+
+    def _perturbed(self, threat: Threat, image: tf.Tensor, label: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+        network = threat.source or self.network
+        return perturbed(network, threat.attack, threat.term, image, label, self._noise(first), reach=self.reach)
+
+    def _of_whole_set(self, threat: Threat, image: np.ndarray, label: np.ndarray) -> tf.Tensor:
+        """All images, perturbed by an attack on a joint term."""
+        unit, known = as_unit_range(tf.constant(image)), np.reshape(label, (len(label), -1))
+        ascent = WholeSet(threat.source or self.network, threat.term, unit, known, self.batch_size)
+        share = self.reach.share(unit, tf.constant(known, tf.float32))
+        return threat.attack(ascent, unit, self._noise(0), *(() if share is None else (share,)))
+
+    def _has_no_gradient(self, image: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+        """Whether an example's gradient is 0 in every feature, `[B]`."""
+
+        def ascent(scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return ON_LABELS.ascent(Scored.of({ADVERSARIAL: scores}, label))
+
+        _, gradient = ascending(self.network, ascent)(image)
+        return tf.reduce_all(gradient == 0, axis=list(range(1, image.shape.rank)))
+
+    def _noise(self, first: int | tf.Tensor) -> Noise:
+        return Noise(tf.constant([self.seed, EVALUATION_STREAM], tf.int64), first)
+
+
+def _against(scores: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+    """How far each example's scores are on the wrong side, `[B]`."""
+    return ON_LABELS.ascent(Scored.of({ADVERSARIAL: scores}, label))[0]
+
+
+def _rows(images: tf.Tensor, first: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """As many images from a place on, the last one again and again where there are no more."""
+    return tf.gather(images, tf.minimum(tf.cast(first, tf.int32) + tf.range(len(like)), len(images) - 1))
 
 
 def summary(

@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from adap_tf.adversary import perturbed
-from adap_tf.attacks import PGD, Attack, keyed_noise
+from adap_tf.attacks import PGD, Attack
 from adap_tf.data.examples import as_unit_range, checked_labels
 from adap_tf.estimators import RowTable
 from adap_tf.evaluation import PGD10, Evaluator, arrays_of
 from adap_tf.methods import Method, estimator_key, find_method
+from adap_tf.noise import Noise
 from adap_tf.replicas import Replicas
 from adap_tf.scored import ADVERSARIAL, CLEAN, Scored
 from adap_tf.terms import Term
@@ -246,7 +247,7 @@ class AdversarialModel(keras.Model):
             term,
             image,
             batch["label"],
-            keyed_noise(key, replicas.index * image.shape[0], image),
+            Noise(key, replicas.index * image.shape[0]),
             row=batch["row"],
             candidate=batch.get("candidate"),
             estimator=self.estimators.get(estimator_key(term)),

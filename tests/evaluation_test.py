@@ -9,8 +9,8 @@ from sklearn.metrics import average_precision_score
 import adap_tf
 import reference
 from adap_tf import PGD, Evaluator
-from adap_tf.attacks import keyed_noise
 from adap_tf.evaluation import EVALUATION_STREAM, arrays_of
+from adap_tf.noise import Noise
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_linear_scorer_agrees_with_the_reference(table):
     image, label, weight = table
     attack = PGD(eps=0.1, step_size=0.03, steps=5, start=0.05)
     evaluator = Evaluator(linear(weight), {"clean": None, "pgd": attack}, batch_size=4, seed=9)
-    noise = keyed_noise(tf.constant([9, EVALUATION_STREAM], tf.int64), 0, tf.constant(image)).numpy()
+    noise = Noise(tf.constant([9, EVALUATION_STREAM], tf.int64)).normal(image.shape).numpy()
     away = np.nan_to_num(label[:, 0], nan=0.5)  # halfway, the reference goes neither way
     images = {"clean": image, "pgd": reference.pgd_linear(image, weight[:, 0], away, 0.1, 0.03, 5, 0.05 * noise)}
     scores, found = evaluator.scores(image, label), evaluator.average_precision(image, label)

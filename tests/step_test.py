@@ -10,10 +10,10 @@ import tensorflow as tf
 import adap_tf
 import reference
 from adap_tf import METHODS, PGD, AdversarialModel, AveragePrecision, CrossEntropy, Listwise, Method
-from adap_tf.attacks import keyed_noise
 from adap_tf.backbones import find_backbone
 from adap_tf.data import Examples, batches
 from adap_tf.losses import DIVERGENCES
+from adap_tf.noise import Noise
 from adap_tf.replicas import ALONE
 from adap_tf.scored import Scored
 from adap_tf.weights import Population
@@ -156,7 +156,7 @@ def test_five_steps_of_a_linear_scorer_match_the_reference(rng, method, tasks, o
                     looking.states = copy.deepcopy(states)
                 return looking.ascent(ascended, h, scores + bias)
 
-            noise = keyed_noise(tf.constant([0, step], tf.int64), 0, tf.constant(x)).numpy()
+            noise = Noise(tf.constant([0, step], tf.int64)).normal(x.shape, tf.float64).numpy()
             x_adv = reference.pgd_of_scores(x, weight, slopes, 0.1, 0.03, 6, 0.01 * noise)
         h, h_adv = x @ weight + bias, x_adv @ weight + bias
         parts = [plain.term(name, h, h_adv) for name in minimised]

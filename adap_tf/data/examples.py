@@ -64,8 +64,9 @@ class Examples:
 
 
 def as_unit_range(image: tf.Tensor) -> tf.Tensor:
-    """Images as floats in [0, 1]: uint8 is divided by 255, floats are taken as they are."""
-    return tf.cast(image, tf.float32) / 255 if image.dtype == tf.uint8 else image
+    """Images as floats in [0, 1]: uint8 is divided by 255, and in less than 32 bits a ball would have no exact edge."""
+    wide = image if image.dtype.size >= 4 else tf.cast(image, tf.float32)
+    return wide / 255 if image.dtype == tf.uint8 else wide
 
 
 def checked_labels(label: tf.Tensor) -> tf.Tensor:

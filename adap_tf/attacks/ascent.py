@@ -1,0 +1,67 @@
+"""What attacks are made of: something to ascend, a loop of steps, and the choice of the better point."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+ValueAndGrad = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+"""Of images `[B, ...]`, the values `[B]` that an attack raises and their gradient by the images."""
+
+UNROLLED = 10  # more steps than these are a loop in the graph: 10% slower on a CPU, but traced once
+
+
+def ascending(
+    network: Callable[..., tf.Tensor], ascent: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+) -> ValueAndGrad:
+    """`value_and_grad` of an ascent on the scores of a network in inference mode.
+
+    An example's slopes are put on a scale on which the largest is 1: a direction is all that an attack asks for, and
+    small slopes would round to 0 on their way through a network of low precision.
+
+    Args:
+        network: images `[B, ...]` to scores `[B, C]`, called with `training=False`.
+        ascent: scores `[B, C]` to values `[B]` and their gradient by the scores `[B, C]`.
+    """
+
+    def value_and_grad(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(image)
+            scores = network(image, training=False)
+        values, slopes = ascent(scores)
+        return values, tape.gradient(scores, image, output_gradients=as_direction(slopes), unconnected_gradients="zero")
+
+    return value_and_grad
+
+
+def as_direction(slopes: tf.Tensor) -> tf.Tensor:
+    """Each example's slopes `[B, C]` on a scale on which the largest is 1."""
+    return tf.math.divide_no_nan(slopes, tf.reduce_max(tf.abs(slopes), axis=-1, keepdims=True))
+
+
+def repeated(
+    count: int, body: Callable[..., tuple[tf.Tensor, ...]], state: tuple[tf.Tensor, ...], unrolled: int = UNROLLED
+) -> tuple[tf.Tensor, ...]:
+    """`state = body(number, *state)` so many times: in Python up to `unrolled`, else as a loop in the graph.
+
+    Several replicas unroll all of it, since what is ascended may hold collectives, which cannot stand in a loop.
+    """
+    context = tf.distribute.get_replica_context()
+    if count <= unrolled or (context is not None and context.num_replicas_in_sync > 1):
+        for number in range(count):
+            state = body(number, *state)
+        return state
+    looped = tf.while_loop(
+        lambda number, *_: number < count, lambda number, *state: (number + 1, *body(number, *state)), (0, *state)
+    )
+    return tuple(looped[1:])
+
+
+def chosen(which: tf.Tensor, yes: tf.Tensor, no: tf.Tensor) -> tf.Tensor:
+    """The examples of `yes` where `which` `[B]` holds, those of `no` elsewhere."""
+    return tf.where(tf.reshape(which, [-1] + [1] * (no.shape.rank - 1)), yes, no)
+
+
+def better(new: tuple[tf.Tensor, tf.Tensor], old: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of two (images, values), for each example that with the higher value; the old one if they are equal."""
+    higher = new[1] > old[1]
+    return chosen(higher, new[0], old[0]), tf.where(higher, new[1], old[1])
