@@ -79,7 +79,7 @@ def perturbed(
         label: `[b, C]`, 0, 1 or NaN for unknown.
         noise: draws the attack's random numbers.
         row: `[b, C]` int64, as the batch has it; for terms with a row for every positive.
-        candidate: `[b]` bool, as the batch has it.
+        candidate: `[b]`, as the batch has it.
         estimator: the term's state.
         peek: whether the estimator stays as it is.
         replicas: the replicas that hold the batch, of which a joint term sees the whole.

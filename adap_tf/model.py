@@ -128,8 +128,15 @@ class AdversarialModel(keras.Model):
                 collectives of several replicas.
             run_eagerly: as in Keras.
             steps_per_execution: as in Keras.
+
+        Raises:
+            ValueError: the optimizer clips gradients, and there are several replicas.
         """
         optimizer = keras.optimizers.get(optimizer)
+        if self.distribute_strategy is not None and self.distribute_strategy.num_replicas_in_sync > 1:
+            for name in ("clipnorm", "global_clipnorm", "clipvalue"):
+                if getattr(optimizer, name, None) is not None:
+                    raise ValueError(f"{name} cuts each replica's part of the gradient for itself: not with replicas")
         scaling = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         if not scaling and _computes_in("float16", self.network):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -172,9 +179,12 @@ class AdversarialModel(keras.Model):
         if self.method.attack is not None:
             images[ADVERSARIAL] = self._attacked(self.method.attack, batch, replicas)
 
+        scores, penalties = {}, []
         with tf.GradientTape() as tape:
-            scores = {view: self._scores(images[view], training=True) for view in self.method.views}
-            penalty = tf.add_n(self.network.losses or [0.0]) / replicas.count
+            for view in self.method.views:
+                scores[view] = self._scores(images[view], training=True)
+                penalties.append(tf.add_n(self.network.losses or [0.0]))  # of this pass: Keras forgets the last one's
+            penalty = tf.add_n(penalties) / (len(penalties) * replicas.count)
         scored = Scored.of(scores, batch["label"], batch["row"], batch.get("candidate"), replicas)
         signals, slopes = self.method.objective(scored, self.estimators)
 
@@ -216,7 +226,7 @@ class AdversarialModel(keras.Model):
             batch_size: examples scored at once, 256 by default.
             verbose: as in Keras; nothing is printed.
             sample_weight: must be None.
-            steps: number of batches to take from a data set; all by default.
+            steps: number of batches to take; all by default.
             callbacks: as in Keras; none is called.
             return_dict: whether to return a dict rather than a list.
             **kwargs: what `fit` hands over besides.
@@ -225,8 +235,10 @@ class AdversarialModel(keras.Model):
             `ap` and `robust_ap`, means over the tasks, as a dict or a list in that order.
         """
         _refuse_weights(sample_weight)
-        if steps is not None:
+        if steps is not None and y is None:
             x = itertools.islice(iter(x), steps)
+        elif steps is not None:
+            x, y = (array[: steps * (batch_size or 256)] for array in (x, y))
         evaluator = self._evaluator(batch_size or 256, self.threat)
         found = {name: entry["ap"] for name, entry in evaluator.average_precision(*arrays_of(x, y)).items()}
         return found if return_dict else list(found.values())
@@ -267,7 +279,7 @@ class AdversarialModel(keras.Model):
         _refuse_weights(weight)
         batch = dict(image) if isinstance(image, Mapping) else {"image": image, "label": label}
         if "row" not in batch:
-            batch |= self._without_rows(**batch)
+            batch |= self._without_rows(batch["image"], batch.get("label"))
         size = batch["image"].shape[0]
         if size is None:
             raise ValueError("batches must all be of one size: batch(…, drop_remainder=True)")

@@ -46,7 +46,7 @@ class Scored:
             scores: logits `[b, C]` by view.
             label: `[b, C]`, 0, 1 or NaN for unknown.
             row: `[b, C]` int64; without it there are no anchors.
-            candidate: `[b]` bool, whether the example is a candidate; without it all are.
+            candidate: `[b]`, 1 where the example is a candidate, else 0; without it all are.
             replicas: the replicas that hold the batch.
         """
         scores = {view: replicas.gather(h) for view, h in scores.items()}

@@ -221,9 +221,11 @@ class AveragePrecision(Joint):
         pair, pair_slope = losses.squared_hinge(replicas.own(s), s, self.margin)
         same = replicas.own(tf.eye(s.shape[0], dtype=s.dtype))
         weight = pair_weights(batch.label, batch.candidate, same, self.prevalence, estimator.population)
+        # An anchor that meets no candidate of its task learns nothing of its row.
+        row = tf.where(tf.reduce_max(batch.candidate, axis=0) > 0, batch.row, tf.constant(-1, tf.int64))
         estimate = tf.stack([tf.reduce_sum(weight * batch.label * pair, 1), tf.reduce_sum(weight * pair, 1)], -1)
-        u1, u2 = tf.unstack(estimator.update(batch.row, replicas.gather(estimate), peek), axis=-1)
-        anchor_weight = task_mean_weights(tf.cast(batch.row >= 0, s.dtype))
+        u1, u2 = tf.unstack(estimator.update(row, replicas.gather(estimate), peek), axis=-1)
+        anchor_weight = task_mean_weights(tf.cast(row >= 0, s.dtype))
         by_positive, by_all = (replicas.own(anchor_weight * x)[:, None] for x in (1 / u2, u1 / u2**2))
         carrier = weight * (by_all - by_positive * batch.label) * pair_slope
         gradient = tf.reduce_sum(carrier, 0) - replicas.place(tf.reduce_sum(carrier, 1))
@@ -322,5 +324,5 @@ def _check_name(name: str, value: str, names: Iterable[str]) -> None:
 
 
 def _check_population(prevalence: str, population: Population) -> None:
-    if prevalence == "dataset" and population.examples is None:
-        raise ValueError('prevalence="dataset" weighs by the data\'s share of positives: give examples= too')
+    if prevalence == "dataset" and (population.examples is None or not any(population.positives)):
+        raise ValueError('prevalence="dataset" weighs by the data\'s share of positives: give positives= and examples=')

@@ -17,10 +17,17 @@ class Population:
     Attributes:
         positives: number of positives of each task.
         examples: number of examples of each task whose label is known, `n`; None if nobody said.
+
+    Raises:
+        ValueError: a task has more positives than examples.
     """
 
     positives: tuple[int, ...]
     examples: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.examples is not None and any(p > n for p, n in zip(self.positives, self.examples, strict=True)):
+            raise ValueError(f"there are more positives, {self.positives}, than examples, {self.examples}")
 
     def counts(self, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
         """`n₊` and `n` of each task, `[C]`."""
@@ -66,7 +73,8 @@ def pair_weights(
     """Weights of the candidates as each anchor sees them, `[A, B, C]`, or `[1, B, C]` where all see the same.
 
     By the data's prevalence an anchor's own pair has the weight `1/n` that it has in the whole data, whether the
-    anchor is a candidate or not, and the other positives share `π - 1/n`.
+    anchor is a candidate or not, and the other positives share `π - 1/n`. (Where anchors are drawn apart, a copy of the
+    anchor among the candidates counts as another positive: batches do not say which examples are the same.)
 
     Args:
         label: `[B, C]`, 0 or 1.

@@ -1,11 +1,8 @@
 """Seconds of a training step: `python -m benchmarks.step --method adap_lpn --tasks 40 --versus "--tasks 1"`."""
 
 import argparse
-import json
 import os
 import shlex
-import statistics
-import time
 from collections.abc import Callable, Sequence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -17,9 +14,9 @@ import tensorflow as tf
 from adap_tf import METHODS, AdversarialModel
 from adap_tf.backbones import find_backbone
 from adap_tf.data import Examples, Sampler, training_batches
+from benchmarks.timing import report, timed
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-WARM_UP = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -63,33 +60,6 @@ def stepper(given: argparse.Namespace) -> Callable[[], None]:
         float(step(batch)["loss"])
 
     return take
-
-
-def timed(steps: Sequence[Callable[[], None]], repeats: int) -> list[list[float]]:
-    """Seconds of each variant's steps, taken in turn."""
-    for _ in range(WARM_UP):
-        for step in steps:
-            step()
-    seconds: list[list[float]] = [[] for _ in steps]
-    for _ in range(repeats):
-        for step, found in zip(steps, seconds, strict=True):
-            started = time.perf_counter()
-            step()
-            found.append(time.perf_counter() - started)
-    return seconds
-
-
-def report(seconds: Sequence[Sequence[float]], as_json: bool) -> None:
-    """Medians and spread, and the ratio of the first variant to the second."""
-    summary: dict[str, float] = {"seconds": statistics.median(seconds[0]), "repeats": len(seconds[0])}
-    for name, found in zip(("step", "versus"), seconds, strict=False):
-        print(f"{name:<8} median {statistics.median(found):.4f} s, {min(found):.4f} to {max(found):.4f}")
-    if len(seconds) == 2:
-        ratios = [one / other for one, other in zip(*seconds, strict=True)]
-        summary |= {"versus_seconds": statistics.median(seconds[1]), "ratio": statistics.median(ratios)}
-        print(f"{'ratio':<8} median {summary['ratio']:.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
-    if as_json:
-        print(json.dumps(summary))
 
 
 if __name__ == "__main__":

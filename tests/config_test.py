@@ -101,7 +101,14 @@ def test_a_method_that_starts_from_another_one_has_that_trained_first():
     assert [run.method for run, _ in runs] == ["adap_ln", "ap", "ce"]
     assert [run.init_from for run, _ in runs] == [None, "runs/digits-8-ce-seed0", None]
     given = parse(["--method", "ap", "--baseline", "pgd", "--init-from", "other"])
-    assert [(run.method, run.init_from) for run, _ in given] == [("ap", "other"), ("pgd", "other")]
+    assert [(run.method, run.init_from) for run, _ in given] == [("ap", "other"), ("pgd", None)]
+
+
+def test_what_to_start_from_reaches_those_that_need_it(tmp_path):
+    (asked, _), (baseline, _) = parse(["--method", "ap", "--init-from", "there"])
+    assert (asked.init_from, baseline.method, baseline.init_from) == ("there", "ce", None)
+    (asked, _), (baseline, _) = parse(["--method", "pgd", "--baseline", "ap", "--init-from", "there"])
+    assert (asked.init_from, baseline.init_from) == ("there", "there")
 
 
 def test_cifar10_is_the_papers_recipe():

@@ -82,6 +82,31 @@ def test_regularisation_losses_of_the_network_are_added(data):
     np.testing.assert_allclose(moved[0], moved[1] - 2 * 0.01, atol=1e-7)
 
 
+@keras.saving.register_keras_serializable("tests")
+class Loud(keras.layers.Layer):
+    """Adds the mean of what it is given to the losses."""
+
+    def call(self, x):
+        self.add_loss(tf.reduce_mean(x))
+        return x
+
+
+def test_losses_of_a_layers_call_count_in_every_pass():
+    dense = keras.layers.Dense(1, dtype="float64", use_bias=False)
+    network = keras.Sequential([keras.Input((1,), dtype="float64"), dense, Loud(dtype="float64")])
+    network.set_weights([np.zeros((1, 1))])
+    still = PGD(eps=0.0)
+    moved = []
+    for method in ("ce", "adap_ln"):  # one pass and two; scores of 0 for all give no other gradient than CE's
+        network.set_weights([np.zeros((1, 1))])
+        model = AdversarialModel(network, method, 1, attack=still, lam=0.0)
+        model.compile(keras.optimizers.SGD(1.0))
+        batch = {"image": tf.constant([[0.5], [0.5]], tf.float64), "label": tf.constant([[1.0], [0.0]], tf.float64)}
+        model.train_step({**batch, "row": tf.constant([[0], [-1]], tf.int64)})
+        moved.append(network.get_weights()[0].item())
+    np.testing.assert_allclose(moved, [-0.5, -0.5], atol=1e-12)
+
+
 def float32_data(rng):
     image = rng.uniform(0, 1, (64, 8, 8, 1)).astype("float32")
     label = (np.arange(64) % 4 == 0).astype("float32")
@@ -274,7 +299,7 @@ def test_networks_labels_and_counts_must_fit_each_other(rng):
         AdversarialModel(network, "adap_ln", (3, 2), examples=(9, 9, 9))
     with pytest.raises(ValueError, match="positives must be one whole number or 2"):
         AdversarialModel(network, "adap_ln", (3, -2))
-    with pytest.raises(ValueError, match="give examples="):
+    with pytest.raises(ValueError, match="give positives= and examples="):
         AdversarialModel(network, "adap_ln", (3, 2), prevalence="dataset")
 
 
@@ -361,3 +386,27 @@ def test_fit_in_a_strategys_scope_equals_fit_without(rng):
         shared = trained()
     for one, other in zip(alone, shared, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_steps_of_arrays_are_batches(rng):
+    image, label = float32_data(rng)
+    model = plain_model()
+    wanted = model.evaluate(image[:16], label[:16])
+    assert model.evaluate(image, label, batch_size=8, steps=2) == pytest.approx(wanted)
+
+
+def test_clipping_of_each_replicas_part_is_refused(rng):
+    with make_strategy(2).scope():
+        model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), "ce")
+        with pytest.raises(ValueError, match="global_clipnorm cuts"):
+            model.compile(keras.optimizers.SGD(0.1, global_clipnorm=1.0))
+
+
+def test_fit_on_replicas_with_anchors_apart(rng):
+    image, label = float32_data(rng)
+    with make_strategy(2).scope():
+        model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), "adap_ln", 16, attack=PGD(steps=1))
+        model.compile()
+    data = adap_tf.data.batches(image, label, 32, positives_per_batch=12, separate=True)
+    history = model.fit(data, epochs=1, steps_per_epoch=2, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()

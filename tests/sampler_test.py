@@ -99,7 +99,14 @@ def test_examples_without_a_known_label_are_not_drawn_where_positives_are():
     label = np.array([1.0] * 4 + [0.0] * 6 + [np.nan] * 90)
     sampler = Sampler(label, 8, 2)
     assert max(np.concatenate(drawn(sampler, 20))) < 10
-    with pytest.raises(ValueError, match="only 10 examples have a known label"):
+    with pytest.raises(ValueError, match="only 10 examples are labelled"):
+        Sampler(label, 12, 2)
+
+
+def test_a_task_without_positives_is_as_if_it_were_not_there():
+    label = np.array([[1.0, np.nan]] * 4 + [[0.0, np.nan]] * 6 + [[np.nan, 0.0]] * 90)
+    assert max(np.concatenate(drawn(Sampler(label, 8, 2), 20))) < 10
+    with pytest.raises(ValueError, match="only 10 examples are labelled"):
         Sampler(label, 12, 2)
 
 

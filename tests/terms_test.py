@@ -294,9 +294,40 @@ def test_ascent_of_several_tasks_rises_with_the_summed_cross_entropy_and_never_s
         (lambda: PointwiseDivergence("tv"), "divergence must be one of kl, reverse_kl, js"),
         (lambda: AveragePrecision(start="one"), "start must be one of first_visit, zero"),
         (lambda: Listwise(prevalence="half"), "prevalence must be one of batch, dataset"),
-        (lambda: Listwise(prevalence="dataset").estimator(Population((1,)), "float32"), "give examples="),
+        (
+            lambda: Listwise(prevalence="dataset").estimator(Population((1,)), "float32"),
+            "give positives= and examples=",
+        ),
     ],
 )
 def test_bad_hyperparameters_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_an_anchor_that_meets_no_candidate_of_its_task_leaves_its_row_alone():
+    term, population = AveragePrecision(gamma1=0.1), Population((2, 2), (10, 10))
+    h = tf.constant([[1.0, 0.5], [0.2, 0.1], [-1.0, 0.0]])
+    row, candidate = tf.constant([[0, 0], [-1, -1], [-1, -1]], tf.int64), tf.constant([0.0, 1.0, 1.0])
+    unknown = tf.constant([[1.0, 1.0], [0.0, np.nan], [0.0, np.nan]])
+    table = term.estimator(population, "float32")
+    value, slopes = term(Scored.of({"clean": h}, unknown, row, candidate), table)
+    fresh = term.estimator(population, "float32")
+    alone = term(Scored.of({"clean": h[:, :1]}, unknown[:, :1], row[:, :1], candidate), _first_task(fresh, term))
+    assert float(value) == pytest.approx(float(alone[0]))
+    np.testing.assert_allclose(slopes["clean"], np.pad(alone[1]["clean"], [(0, 0), (0, 1)]))
+    known = Scored.of({"clean": h}, tf.constant([[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]), row, candidate)
+    np.testing.assert_allclose(term(known, table)[1]["clean"][:, 1], term(known, fresh)[1]["clean"][:, 1])
+
+
+def _first_task(estimator, term):
+    return term.estimator(Population(estimator.population.positives[:1], estimator.population.examples[:1]), "float32")
+
+
+def test_a_population_that_the_datas_prevalence_does_not_follow_from_is_refused():
+    for term in (AveragePrecision(prevalence="dataset"), Listwise(prevalence="dataset")):
+        for population in (Population((3,)), Population((0,), (10,))):
+            with pytest.raises(ValueError, match="give positives= and examples="):
+                term.estimator(population, "float32")
+    with pytest.raises(ValueError, match="more positives"):
+        Population((11,), (10,))

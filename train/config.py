@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 import keras
@@ -46,16 +46,29 @@ def one_of(names: Collection[str]) -> Check:
     return Check(lambda x: x in names, f"one of {', '.join(names)}")
 
 
-def option(help: str, check: Check | None = None, kind: type = str, result: bool = True) -> Any:
-    """A field of the config that is also an option.
+def option(help: str, check: Check | None = None, kind: type = str, result: bool = True, default: Any = MISSING) -> Any:
+    """A field of a config that is also an option.
 
     Args:
         help: what `--help` says of it.
         check: what is accepted.
         kind: type of the value.
         result: whether it can change a run's result; if not, a run may be continued with another value.
+        default: the field's, if it has one.
     """
-    return field(metadata={"help": help, "check": check, "kind": kind, "result": result})
+    return field(default=default, metadata={"help": help, "check": check, "kind": kind, "result": result})
+
+
+def check_fields(config: Any) -> None:
+    """Refuses what the checks of the fields do not accept.
+
+    Raises:
+        UsageError: the message names the option.
+    """
+    for spec in fields(config):
+        value, check = getattr(config, spec.name), spec.metadata["check"]
+        if value is not None and check is not None and not check.accepts(value):
+            raise UsageError(f"{flag(spec.name)}: {value!r} is not accepted; it takes {check.words}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +146,7 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        for spec in fields(self):
-            value, check = getattr(self, spec.name), spec.metadata["check"]
-            if value is not None and check is not None and not check.accepts(value):
-                raise UsageError(f"{flag(spec.name)}: {value!r} is not accepted; it takes {check.words}")
+        check_fields(self)
 
     @property
     def training_attack(self) -> Attack:

@@ -14,31 +14,34 @@ from sklearn.metrics import precision_recall_curve
 
 from adap_tf.metrics import mean_average_precision
 
-STYLES = {"clean": "-", "pgd": "--"}
+STYLES = ("-", "--", ":", "-.")
 Scores = Mapping[str, np.ndarray]
 
 
-def precision_recall(runs: Mapping[str, Scores], path: Path) -> None:
-    """Precision against recall on test data, clean and attacked.
+def precision_recall(runs: Mapping[str, Scores], path: Path, threats: Sequence[str] = ("clean", "pgd")) -> None:
+    """Precision against recall, clean and attacked; a colour a run and a style a threat, of one run a colour a threat.
 
     Args:
-        runs: for each method, `label` and the scores under each threat, `[n, C]`; of several tasks, the mean precision
+        runs: for each run, `label` and the scores under each threat, `[n, C]`; of several tasks, the mean precision
             at each recall is drawn.
         path: PNG file to write.
+        threats: those to draw.
     """
     figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    for number, (method, scores) in enumerate(runs.items()):
-        for threat, style in STYLES.items():
+    for number, (run, scores) in enumerate(runs.items()):
+        for order, threat in enumerate(threats):
+            colour, style = (number, order) if len(runs) > 1 else (order, 0)
             recall, precision = _curve(scores["label"], scores[threat])
             ap = mean_average_precision(scores[threat], scores["label"])
-            axes.plot(recall, precision, style, color=f"C{number}", label=f"{method}, {threat}: AP {ap:.3f}")
+            text = f"{run}, {threat}: AP {ap:.3f}"
+            axes.plot(recall, precision, STYLES[style % len(STYLES)], color=f"C{colour}", label=text)
     label = next(iter(runs.values()))["label"]
     prevalence, tasks = float(np.nanmean(label)), label.shape[1]
     axes.axhline(prevalence, color="grey", linewidth=0.8, label=f"chance: {prevalence:.3f}")
     axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02))
     axes.set_title("Test data" if tasks == 1 else f"Test data, mean over {tasks} tasks")
     figure.legend(fontsize="small", loc="outside right upper")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _curve(label: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +71,7 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path
     loss_axes.set(xlabel="epoch", ylabel="training objective (each its own)")
     ap_axes.legend(fontsize="small")
     loss_axes.legend(fontsize="small")
-    _save(figure, path)
+    save(figure, path)
 
 
 def perturbations(
@@ -102,7 +105,7 @@ def perturbations(
     for cell, score in zip(grid[2], scores_adv, strict=True):
         cell.set_title(f"{score:+.1f}", fontsize="small")
     figure.suptitle(f"Scores of {task!r} above the images; its positives first", fontsize="small")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _show(cell: Axes, image: np.ndarray) -> None:
@@ -112,6 +115,7 @@ def _show(cell: Axes, image: np.ndarray) -> None:
     cell.imshow(np.clip(shown, 0, 1), cmap="gray", vmin=0, vmax=1)
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def save(figure: plt.Figure, path: Path) -> None:
+    """Writes a figure and closes it."""
     figure.savefig(path, dpi=120, metadata={"Software": None})
     plt.close(figure)

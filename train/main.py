@@ -8,69 +8,51 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if not __package__:  # run as a file: its folder is on the path, and the project's has to be
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import importlib.metadata
-import platform
-import signal
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from adap_tf import Evaluator, export_saved_model
 from adap_tf.evaluation import summary
 from train import figures
+from train.command import ended, make_deterministic, versions
 from train.config import Config
-from train.errors import UsageError, out_of_room
 from train.loop import Training
 from train.options import parse
 from train.run_folder import RunFolder, write_json
 from train.sources import Splits, load_splits
 
-PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scikit-learn")
-INTERRUPTED, TERMINATED = 130, 143  # exit statuses by convention: 128 and the signal's number
 SHOWN = 5  # images of each class in the figure of perturbations
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; the exit status."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    try:
-        runs = [(config, RunFolder(path)) for config, path in parse(arguments)]
-        for config, folder in runs:
-            folder.check(config)
-        unchanged = all(folder.finished() for _, folder in runs) and runs[0][1].pr_curves.exists()
-        found = {folder.path: run(config, folder) for config, folder in sorted(runs, key=starts_from_another)}
-        results = [found[folder.path] for _, folder in runs]
-        if not unchanged:
-            draw(runs)
-    except UsageError as error:
-        return failed(str(error))
-    except (OSError, tf.errors.ResourceExhaustedError) as error:
-        if (advice := out_of_room(error)) is None:
-            raise
-        return failed(advice)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return ended(lambda: trained_and_reported(arguments), "the same command goes on from here")
+
+
+def trained_and_reported(arguments: Sequence[str] | None) -> None:
+    """All that the command does.
+
+    Raises:
+        UsageError: the user's mistake, or numbers that are not finite.
+    """
+    runs = [(config, RunFolder(path)) for config, path in parse(arguments)]
+    for config, folder in runs:
+        folder.check(config)
+    unchanged = all(folder.finished() for _, folder in runs) and runs[0][1].pr_curves.exists()
+    found = {folder.path: run(config, folder) for config, folder in sorted(runs, key=starts_from_another)}
+    if not unchanged:
+        draw(runs)
     config, folder = runs[0]
-    report(results, folder, f"PGD-{config.eval_steps}")
-    return 0
+    report([found[folder.path] for _, folder in runs], folder, f"PGD-{config.eval_steps}")
 
 
 def starts_from_another(run: tuple[Config, RunFolder]) -> bool:
     """Whether a run needs the weights of one that may stand beside it and so has to come first."""
     return run[0].init_from is not None
-
-
-def failed(problem: str) -> int:
-    """Says in a line what went wrong; the exit status for it."""
-    print(f"error: {problem}", file=sys.stderr)
-    return 2
 
 
 def run(config: Config, folder: RunFolder) -> dict[str, Any]:
@@ -113,21 +95,11 @@ def run(config: Config, folder: RunFolder) -> dict[str, Any]:
         "splits": {
             name: {"examples": len(part), "positives": sum(part.positives)} for name, part in splits.parts.items()
         },
-        "versions": {"python": platform.python_version(), **installed(PACKAGES)},
+        "versions": versions(),
         "timing": {name: round(seconds, 2) for name, seconds in timing.items()},
     }
     write_json(folder.results, results)
     return results
-
-
-def make_deterministic() -> None:
-    """Makes TensorFlow repeat itself bit for bit, on one machine and number of replicas.
-
-    Its graph optimiser joins sums into one `AddN` of many terms, which begins with whichever term's buffer happens to
-    be free, so the last digit of a gradient depends on timing; without that rewriting, it does not.
-    """
-    tf.config.experimental.enable_op_determinism()
-    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
 
 
 def evaluate(config: Config, network: keras.Model, splits: Splits, folder: RunFolder) -> dict[str, Any]:
@@ -174,12 +146,6 @@ def report(results: Sequence[dict[str, Any]], folder: RunFolder, threat: str) ->
         ("TensorBoard", f"tensorboard --logdir {folder.path.parent}"),
     ):
         print(f"{what:<12}{path}")
-
-
-def installed(packages: Sequence[str]) -> dict[str, str]:
-    """Versions of those packages that are there."""
-    found = {dist.name.replace("_", "-"): dist.version for dist in importlib.metadata.distributions()}
-    return {name: found[name] for name in packages if name in found}
 
 
 if __name__ == "__main__":

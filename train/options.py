@@ -41,20 +41,26 @@ def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
     wanted = [asked.method, *({baseline} - {"none"})]
     while wanted:
         method = wanted.pop(0)
-        lender = METHODS[method].pretrained if asked.init_from is None else None
-        runs[method] = replace(asked, method=method, init_from=str(folder(lender)) if lender else asked.init_from)
-        wanted += {lender} - {None, *runs, *wanted}
+        lender = METHODS[method].pretrained
+        start = asked.init_from if lender or method == asked.method else None  # of the others, those that need one
+        if start is None and lender:
+            start = str(folder(lender))
+            wanted += {lender} - {*runs, *wanted}
+        runs[method] = replace(asked, method=method, init_from=start)
     return [(run, folder(method)) for method, run in runs.items()]
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaint is a `UsageError`."""
+
     def error(self, message: str) -> Any:
+        """Raises it."""
         raise UsageError(f"{message.removeprefix('argument ')} (--help lists all options)")
 
 
 def _parser() -> argparse.ArgumentParser:
     """The options: those of the config, and three that are not part of a run."""
-    parser = _Parser(
+    parser = Parser(
         prog="train/main.py",
         description="Trains a network for average precision that survives an attack, and a baseline beside it; "
         "evaluates both, clean and attacked, on test data; writes figures, a SavedModel and results.json.",
@@ -90,6 +96,11 @@ def _add_option(
     if presets:
         everywhere = [*presets.values()] == [list(PRESETS)]
         text += f" ({'; '.join(v if everywhere else f'{v} in {chr(44).join(p)}' for v, p in presets.items())})"
+    add_option(parser, name, kind, text)
+
+
+def add_option(parser: argparse.ArgumentParser, name: str, kind: type, text: str) -> None:
+    """An option that is absent from what is parsed if it is not given, so that a default stays."""
     if kind is bool:
         parser.add_argument(flag(name), action="store_true", default=argparse.SUPPRESS, help=text)
     else:

@@ -31,12 +31,13 @@ def training_batches(
 
     Returns:
         Dicts of `image` `[b, ...]`, `label` `[b, C]`, `row` `[b, C]` with `b = B / parts`; where the sampler draws
-        anchors apart from candidates, with `candidate` `[b]` bool too, and no rows for the candidates.
+        anchors apart from candidates, with `candidate` `[b]`, 1 or 0, too, and no rows for the candidates.
     """
     if sampler.batch_size % parts:
         raise ValueError(f"a batch of {sampler.batch_size} cannot be divided among {parts} replicas")
     image, label, row = tf.constant(examples.image), tf.constant(examples.label), tf.constant(examples.rows)
-    candidate, size = tf.constant(sampler.candidate), sampler.batch_size // parts
+    # as numbers: Keras' distribution of a data set cannot add booleans
+    candidate, size = tf.constant(sampler.candidate, tf.float32), sampler.batch_size // parts
 
     def assemble(turn: tf.Tensor) -> Batch:
         step, first = turn // parts, (turn % parts) * size
@@ -51,7 +52,7 @@ def training_batches(
             compared = tf.ensure_shape(candidate[first : first + size], [size])
             batch |= {
                 "candidate": compared,
-                "row": tf.where(compared[:, None], tf.constant(-1, tf.int64), batch["row"]),
+                "row": tf.where(compared[:, None] > 0, tf.constant(-1, tf.int64), batch["row"]),
             }
         return batch
 

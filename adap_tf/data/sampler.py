@@ -27,7 +27,8 @@ class Sampler:
         batch_size: `B`, from 1 to `n`.
         positives_per_batch: positives asked for in each batch, from 1 to `B`; None takes them as they come. What a
             batch can really hold is in the attribute of that name: no more than there are, at least as many as are
-            needed where the others are too few, and the same number of each task.
+            needed where the others are too few, and the same number of each task. (Of a task with fewer positives than
+            its share all are drawn, and others take the places that are left.)
         seed: any integer.
         separate: whether the positives are there as anchors alone (`B₊`), and the rest of the batch, drawn from all
             examples, as candidates alone (`B`); an example may stand in both.
@@ -63,14 +64,14 @@ class Sampler:
     def _draw_positives(self, label: np.ndarray, asked: int) -> None:
         """Sets up the groups that make a batch; what has no known label is in none of them."""
         size, seed = self.batch_size, self.seed
-        known = np.flatnonzero(np.isfinite(label).any(axis=1))
         label = label[:, (label == 1).any(axis=0)]
+        known = np.flatnonzero(np.isfinite(label).any(axis=1))
         of_task = [np.flatnonzero(column == 1) for column in label.T]
         others = np.flatnonzero((label == 0).any(axis=1))  # negatives of some task that has positives
         if not of_task:
             raise ValueError("there is no positive example to draw")
         if len(known) < size:
-            raise ValueError(f"only {len(known)} examples have a known label, fewer than a batch holds")
+            raise ValueError(f"only {len(known)} examples are labelled for a task with positives, too few for a batch")
         if not 1 <= asked <= size - self.separate:
             most = f"the batch size less one, {size - 1}" if self.separate else f"the batch size, {size}"
             raise ValueError(f"positives_per_batch must be from 1 to {most}, not {asked}")

@@ -1,0 +1,138 @@
+"""Seconds of an attack on a set of images: `python -m benchmarks.attack --peer foolbox`."""
+
+import argparse
+import importlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from adap_tf import PGD, Evaluator
+from adap_tf.backbones import find_backbone
+from adap_tf.data import cifar10
+from benchmarks.timing import report, timed
+
+EPS, STEP_SIZE = 8 / 255, 0.007
+Run = Callable[[], np.ndarray]  # scores of the attacked images, `[n]`
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.attack",
+        description="Times PGD in the L∞ ball of 8/255, with the scores of the perturbed images, on random colour "
+        "images of 32×32 or on CIFAR-10; beside it the same attack of a peer, in turn, with the ratio pair by pair.",
+    )
+    parser.add_argument("--backbone", default="resnet18", help="(%(default)s)")
+    parser.add_argument("--images", type=int, default=2000, help="(%(default)s)")
+    parser.add_argument("--steps", type=int, default=10, help="(%(default)s)")
+    parser.add_argument("--batch-size", type=int, default=128, help="(%(default)s)")
+    parser.add_argument("--data-dir", metavar="DIR", help="CIFAR-10 of TensorFlow Datasets; random images if not given")
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (%(default)s)")
+    parser.add_argument("--peer", choices=list(PEERS), help="another library, which has to be installed")
+    parser.add_argument("--json", action="store_true", help="the last line is JSON")
+    given = parser.parse_args(arguments)
+    keras.utils.set_random_seed(0)
+    network = find_backbone(given.backbone)((32, 32, 3))
+    image, label = images(given.images, given.data_dir)
+    names = ["adap_tf"] if given.peer is None else ["adap_tf", given.peer]
+    runs = [{**PEERS, "adap_tf": ours}[name](network, image, label, given.steps, given.batch_size) for name in names]
+    for name, run in zip(names, runs, strict=True):
+        print(f"{name:<10} mean rise of the loss {rise(run(), network, image, label):.4f}")
+    report(timed(runs, given.repeats, warm_up=1), given.json, names)
+
+
+def images(count: int, data_dir: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Images in [0, 1] and labels of one class among ten."""
+    if data_dir is None:
+        rng = np.random.default_rng(0)
+        return rng.uniform(size=(count, 32, 32, 3)).astype(np.float32), (np.arange(count) % 10 == 0).astype(np.float32)
+    examples = cifar10.load(data_dir)[1].one_vs_rest("automobile")
+    return examples.image[:count].astype(np.float32) / 255, examples.label[:count, 0]
+
+
+def rise(scores: np.ndarray, network: keras.Model, image: np.ndarray, label: np.ndarray) -> float:
+    """By how much the attack has moved the scores against the labels: peers of equal strength show the same."""
+    clean = network.predict(image, verbose=0)[:, 0]
+    return float(((1 - 2 * label) * (scores - clean)).mean())
+
+
+def ours(network: keras.Model, image: np.ndarray, label: np.ndarray, steps: int, batch_size: int) -> Run:
+    """The evaluator of this project."""
+    evaluator = Evaluator(network, {"pgd": PGD(EPS, STEP_SIZE, steps)}, batch_size)
+    return lambda: evaluator.scores(image, label)["pgd"][:, 0]
+
+
+def two_logits(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The network as the peers want it, two classes' logits; compiled, which makes them faster."""
+
+    @tf.function
+    def scores(x: tf.Tensor) -> tf.Tensor:
+        logit = network(x, training=False)
+        return tf.concat([tf.zeros_like(logit), logit], axis=1)
+
+    return scores
+
+
+def by_foolbox(network: keras.Model, image: np.ndarray, label: np.ndarray, steps: int, batch_size: int) -> Run:
+    """Foolbox' PGD, of two classes."""
+    foolbox = found("foolbox")
+    model = foolbox.TensorFlowModel(two_logits(network), bounds=(0, 1))
+    attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP_SIZE, steps=steps, random_start=True)
+
+    def batch(first: int) -> np.ndarray:
+        x = tf.constant(image[first : first + batch_size])
+        y = tf.constant(label[first : first + batch_size], tf.int64)
+        return network(attack.run(model, x, foolbox.criteria.Misclassification(y), epsilon=EPS), training=False).numpy()
+
+    return lambda: np.concatenate([batch(first) for first in range(0, len(image), batch_size)])[:, 0]
+
+
+def by_art(network: keras.Model, image: np.ndarray, label: np.ndarray, steps: int, batch_size: int) -> Run:
+    """The Adversarial Robustness Toolbox' PGD, of two classes."""
+    estimators = found("art.estimators.classification")
+    evasion = found("art.attacks.evasion")
+    classifier = estimators.TensorFlowV2Classifier(
+        model=two_logits(network),
+        nb_classes=2,
+        input_shape=image.shape[1:],
+        loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        clip_values=(0, 1),
+    )
+    attack = evasion.ProjectedGradientDescentTensorFlowV2(
+        classifier, eps=EPS, eps_step=STEP_SIZE, max_iter=steps, batch_size=batch_size, num_random_init=1, verbose=False
+    )
+    classes = np.eye(2)[label.astype(int)]
+
+    def run() -> np.ndarray:
+        attacked = attack.generate(image, classes)
+        parts = [network(attacked[i : i + batch_size], training=False) for i in range(0, len(image), batch_size)]
+        return np.concatenate(parts)[:, 0]
+
+    return run
+
+
+def found(module: str) -> Any:
+    """A peer's module.
+
+    Raises:
+        SystemExit: it is not installed.
+    """
+    package = {"foolbox": "foolbox", "art": "adversarial-robustness-toolbox"}[module.split(".")[0]]
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise SystemExit(f"{error}; pip install {package}") from None
+
+
+PEERS: Mapping[str, Callable[..., Run]] = {"foolbox": by_foolbox, "art": by_art}
+"""Other libraries' PGD, each in the fastest of its modes that works with this TensorFlow."""
+
+
+if __name__ == "__main__":
+    main()

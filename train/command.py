@@ -1,0 +1,59 @@
+"""What the commands have in common: how they end, and what they set in the process."""
+
+import importlib.metadata
+import platform
+import signal
+import sys
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from train.errors import UsageError, out_of_room
+
+PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scikit-learn")
+MISTAKE, INTERRUPTED, TERMINATED = 2, 130, 143  # the last two by convention: 128 and the signal's number
+
+
+def ended(command: Callable[[], None], after_interrupt: str) -> int:
+    """Runs a command; its exit status. A mistake, a full disk or memory, and Ctrl-C are one line and no traceback.
+
+    Args:
+        command: what to run.
+        after_interrupt: what to say to someone who interrupts it.
+    """
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        command()
+    except UsageError as error:
+        return _failed(str(error))
+    except (OSError, tf.errors.ResourceExhaustedError) as error:
+        if (advice := out_of_room(error)) is None:
+            raise
+        return _failed(advice)
+    except KeyboardInterrupt:
+        print(f"interrupted; {after_interrupt}", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def _failed(problem: str) -> int:
+    print(f"error: {problem}", file=sys.stderr)
+    return MISTAKE
+
+
+def make_deterministic() -> None:
+    """Makes TensorFlow repeat itself bit for bit, on one machine and number of replicas.
+
+    Its graph optimiser joins sums into one `AddN` of many terms, which begins with whichever term's buffer happens to
+    be free, so the last digit of a gradient depends on timing; without that rewriting, it does not.
+    """
+    tf.config.experimental.enable_op_determinism()
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that results depend on, those that are there."""
+    found = {dist.name.replace("_", "-"): dist.version for dist in importlib.metadata.distributions()}
+    return {"python": platform.python_version(), **{name: found[name] for name in PACKAGES if name in found}}

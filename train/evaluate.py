@@ -1,0 +1,202 @@
+"""Average precision of trained networks under attack: `python train/evaluate.py --help`."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if not __package__:  # run as a file: its folder is on the path, and the project's has to be
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from adap_tf.adversary import EVERYTHING
+from train import figures, ranking_figures
+from train.command import ended, make_deterministic, versions
+from train.errors import UsageError
+from train.evaluation import Evaluation
+from train.measures import CLEAN, differences
+from train.run_folder import replacing, write_json
+from train.settings import parse
+from train.subjects import Subject, load_subject
+
+OURS = ("figures", "results", "scores")  # how the names in an evaluation's folder begin
+SHOWN = 5  # images of each class in the figure of perturbations
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; the exit status."""
+    return ended(lambda: evaluated_and_reported(arguments), "nothing was written")
+
+
+def evaluated_and_reported(arguments: Sequence[str] | None) -> None:
+    """All that the command does.
+
+    Raises:
+        UsageError: the user's mistake.
+    """
+    settings, paths, out = parse(arguments)
+    make_deterministic()
+    subjects = [load_subject(path) for path in paths]
+    attacker = None if settings.attacker is None else load_subject(settings.attacker)
+    folder = subjects[0].home / "evaluation" if out is None else Path(out).resolve()
+    found = [Evaluation(name, s, attacker, settings) for name, s in zip(names(subjects), subjects, strict=True)]
+    prepare(folder)
+    for evaluation in found:
+        evaluation.run()
+        report(evaluation)
+        draw(evaluation, folder / "figures")
+    same = [evaluation for evaluation in found if evaluation.same_examples(found[0])]
+    pairs = differences(
+        [each.name for each in same], [each.measures for each in same], [each.samples for each in same], settings
+    )
+    report_differences(found, same, pairs)
+    draw_together(found, folder / "figures")
+    write_scores(found, folder)
+    results = {
+        "settings": settings.resolved(),
+        "runs": {evaluation.name: evaluation.results() for evaluation in found},
+        "differences": pairs,
+        "versions": versions(),
+        "timing": {evaluation.name: round(evaluation.seconds, 2) for evaluation in found},
+    }
+    write_json(folder / "results.json", results)
+    print(f"\n{'results':<12}{folder / 'results.json'}\n{'figures':<12}{folder / 'figures'}")
+
+
+def names(subjects: Sequence[Subject]) -> list[str]:
+    """The subjects' names, told apart by their parents' or a number where they are the same."""
+    found: list[str] = []
+    for subject in subjects:
+        tries = (subject.name, f"{subject.path.parent.name}-{subject.name}")
+        numbered = (f"{subject.name}-{number}" for number in itertools.count(2))
+        found.append(next(name for name in itertools.chain(tries, numbered) if name not in found))
+    return found
+
+
+def prepare(folder: Path) -> None:
+    """Makes the folder.
+
+    Raises:
+        UsageError: it cannot be made, or is not one of evaluations.
+    """
+    try:
+        strange = (
+            [path.name for path in folder.iterdir() if path.stem.split("-")[0] not in OURS] if folder.exists() else []
+        )
+        if strange:
+            raise UsageError(
+                f"--out: {folder} holds {strange[0]} and is no evaluation's; give a new or an empty folder"
+            )
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out: cannot write {folder}: {error.strerror or error}") from None
+
+
+def report(evaluation: Evaluation) -> None:
+    """A table of one network, a line a threat, and what speaks against it."""
+    settings, label, tasks = evaluation.settings, evaluation.examples.label, evaluation.tasks
+    what = "AP" if len(tasks) == 1 else f"mAP over {len(tasks)} tasks"
+    print(
+        f"\n{evaluation.name}: {settings.split} {what}, {int(np.nansum(label))} positives among {len(label)} examples"
+    )
+    print(f"ε = {evaluation.limits.eps:.4g} {'in L2' if settings.norm == 'l2' else 'in L∞'}{reach_of(evaluation)}")
+    interval = f"{settings.confidence:.0%} interval"
+    shares = [f"at {100 * share:g}%" for share in settings.prevalence_levels]
+    recalls = [f"P@R{recall:g}" for recall in settings.recall_levels]
+    print(f"{'threat':<11}{'AP':>8}  {interval:<17}" + "".join(f"{x:>9}" for x in (*shares, *recalls, "R_rob")))
+    for threat, found in evaluation.measures.items():
+        low, high = found["interval"]
+        errors = found.get("theorem_1") or {}
+        robust = [f"{np.mean([each['robust'] for each in errors.values()]):.4f}"] if errors else []
+        numbers = [f"{x:.4f}" for x in (*found["ap_at_prevalence"].values(), *found["precision_at_recall"].values())]
+        print(
+            f"{threat:<11}{found['ap']:>8.4f}  {f'{low:.4f} to {high:.4f}':<17}"
+            + "".join(f"{x:>9}" for x in numbers + robust)
+        )
+    for threat, ap in evaluation.doubled.items():
+        print(f"{threat} with twice the steps: {ap:.4f}")
+    for doubt in evaluation.doubts:
+        print(f"warning: {doubt.text}")
+
+
+def reach_of(evaluation: Evaluation) -> str:
+    """What the adversary cannot change, in words."""
+    reach, words = evaluation.reach, []
+    if reach is EVERYTHING:
+        return ""
+    for name in ("positives", "negatives"):
+        if (share := getattr(reach, name)) < 1:
+            words.append(f"{name} {share * evaluation.limits.eps:.4g}")
+    if reach.features is not None:
+        words.append(f"{(reach.features > 0).mean():.0%} of the features")
+    return f" ({', '.join(words)})"
+
+
+def report_differences(
+    found: Sequence[Evaluation], same: Sequence[Evaluation], pairs: Sequence[dict[str, Any]]
+) -> None:
+    """A line a pair of runs and threat."""
+    if pairs:
+        print(f"\nAP of {found[0].name} minus that of")
+    for pair in pairs:
+        low, high = pair["interval"]
+        print(f"{pair['runs'][1]:<28}{pair['threat']:<11}{pair['difference']:>+8.4f}  {low:+.4f} to {high:+.4f}")
+    for evaluation in found:
+        if evaluation not in same:
+            print(f"note: {evaluation.name} has other examples than {found[0].name}: their difference means nothing")
+
+
+def draw(evaluation: Evaluation, folder: Path) -> None:
+    """The figures of one network; of several tasks, those of ranks show the first."""
+    scores, label, name = evaluation.scores, evaluation.examples.label, evaluation.name
+    figures.precision_recall({name: {"label": label, **scores}}, folder / f"{name}-pr.png", list(scores))
+    threat = evaluation.shown_threat
+    if threat is None or CLEAN not in scores or not evaluation.measures[threat]["budget"]:
+        return
+    task, curve = next(iter(evaluation.measures[threat]["budget"].items()))
+    number = evaluation.tasks.index(task)
+    y, clean, attacked = label[:, number], scores[CLEAN][:, number], scores[threat][:, number]
+    ranking_figures.score_shift(y, clean, attacked, threat, folder / f"{name}-shift.png")
+    ranking_figures.ranked_list(y, clean, attacked, threat, folder / f"{name}-ranked.png")
+    damaging = [each["example"] for each in curve["examples"]]
+    order = np.array([*damaging, *(place for place in range(len(y)) if place not in set(damaging))])
+    shown = np.concatenate([order[y[order] == 1][:SHOWN], order[y[order] == 0][:SHOWN]])
+    images = evaluation.examples.image
+    perturbed = evaluation.evaluator.attacked(threat, images, label, shown)
+    figures.perturbations(
+        images[shown],
+        perturbed,
+        clean[shown],
+        attacked[shown],
+        evaluation.limits.eps,
+        task,
+        folder / f"{name}-images.png",
+    )
+
+
+def draw_together(found: Sequence[Evaluation], folder: Path) -> None:
+    """The budget curves of all networks and threats, of the first task each."""
+    curves = {}
+    for evaluation in found:
+        for threat, measures in evaluation.measures.items():
+            for curve in list(measures.get("budget", {}).values())[:1]:
+                curves[f"{evaluation.name}, {threat}"] = np.array(curve["ap"])
+    if curves:
+        ranking_figures.budget_curves(curves, folder / "budget.png")
+
+
+def write_scores(found: Sequence[Evaluation], folder: Path) -> None:
+    """Keeps labels and scores, for further analysis."""
+    for evaluation in found:
+        path = folder / f"scores-{evaluation.name}.npz"
+        with replacing(path) as part, part.open("wb") as file:
+            np.savez(file, allow_pickle=False, label=evaluation.examples.label, **evaluation.scores)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""One network under all threats: its scores, what they say, and what speaks against that."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from adap_tf import Evaluator, doubts
+from adap_tf.bootstrap import bootstrap
+from adap_tf.data import Examples, splits
+from adap_tf.metrics import mean_average_precision
+from train.errors import UsageError
+from train.measures import measured, with_worst
+from train.settings import Settings
+from train.sources import load_splits
+from train.subjects import Subject
+from train.threats import limits, make_reach, make_threats, with_twice_the_steps
+
+WHITE_BOX = ("pgd", "apgd")
+
+
+class Evaluation:
+    """A network, the examples that it is evaluated on, and the threats.
+
+    Args:
+        name: what it is called.
+        subject: the network.
+        attacker: the one that the threat "transfer" looks at.
+        settings: what was asked for.
+
+    Raises:
+        UsageError: data, networks and settings do not fit each other.
+    """
+
+    def __init__(self, name: str, subject: Subject, attacker: Subject | None, settings: Settings):
+        self.name, self.subject, self.settings = name, subject, settings
+        self.examples, self.tasks = examples_of(subject, settings)
+        shape = self.examples.image.shape[1:]
+        for network in (subject, attacker):
+            if network is not None:
+                network.check(shape, self.tasks)
+        self.limits = limits(settings, subject.config)
+        self.seed = subject.config.get("seed", 0) if settings.seed is None else settings.seed
+        self.reach = make_reach(settings, self.limits.eps, shape)
+        source = None if attacker is None else attacker.network
+        self.evaluator = self._evaluator(make_threats(settings, self.limits, subject.config, source))
+
+    def run(self) -> None:
+        """Scores the examples under every threat, and asks what speaks against the result.
+
+        Afterwards there are `scores` by threat, the bootstrapped AP as `samples`, `measures` by threat, and `doubts`.
+        """
+        started = time.perf_counter()
+        image, label = self.examples.image, self.examples.label
+        self.scores = with_worst(self._scored(self.evaluator), label)
+        self.samples = bootstrap(self.scores, label, self.settings.bootstrap, self.seed)
+        self.measures = measured(self.scores, label, self.tasks, self.samples, self.settings)
+        self.doubled = {} if self.settings.quick else self._with_twice_the_steps()
+        self.zero_gradients = self.evaluator.zero_gradients(image, label)
+        ap = {threat: found["ap"] for threat, found in self.measures.items()}
+        self.doubts = doubts(ap, zero_gradients=self.zero_gradients, doubled=self.doubled)
+        self.seconds = time.perf_counter() - started
+
+    def results(self) -> dict[str, Any]:
+        """What `results.json` holds of this network."""
+        return {
+            "path": str(self.subject.path),
+            "method": self.subject.config.get("method"),
+            "tasks": list(self.tasks),
+            "limits": asdict(self.limits),
+            "seed": self.seed,
+            "threats": self.measures,
+            "twice_the_steps": self.doubled,
+            "zero_gradients": self.zero_gradients,
+            "warnings": [doubt._asdict() for doubt in self.doubts],
+        }
+
+    @property
+    def shown_threat(self) -> str | None:
+        """The threat for figures: the strongest of those against each example by itself, None if there is none."""
+        found = [name for name, threat in self.evaluator.threats.items() if threat and not threat.term.joint]
+        return min(found, key=lambda name: self.measures[name]["ap"], default=None)
+
+    def same_examples(self, other: "Evaluation") -> bool:
+        """Whether another was evaluated on the same examples, in the same order, for the same tasks."""
+        return (
+            self.tasks == other.tasks
+            and np.array_equal(self.examples.label, other.examples.label, equal_nan=True)
+            and np.array_equal(self.examples.image, other.examples.image)
+        )
+
+    def _evaluator(self, threats: Mapping[str, Any]) -> Evaluator:
+        return Evaluator(
+            self.subject.network,
+            threats,
+            self.settings.batch_size,
+            self.seed,
+            reach=self.reach,
+            strict=self.settings.strict,
+        )
+
+    def _with_twice_the_steps(self) -> dict[str, float]:
+        """AP under the strongest white-box threat when it takes twice as many steps; empty if there is none."""
+        there = [name for name in WHITE_BOX if name in self.evaluator.threats]
+        if not there:
+            return {}
+        strongest = min(there, key=lambda name: self.measures[name]["ap"])
+        threat = self.evaluator.threats[strongest]
+        assert threat is not None
+        longer = self._evaluator({strongest: with_twice_the_steps(threat)})
+        return {strongest: mean_average_precision(self._scored(longer)[strongest], self.examples.label)}
+
+    def _scored(self, evaluator: Evaluator) -> dict[str, np.ndarray]:
+        """The scores, with a bar that shows how far it is."""
+        n, order = len(self.examples), list(evaluator.threats)
+        with tqdm(desc=self.name, total=n * len(order), unit="image", leave=False, disable=None) as bar:
+
+            def progress(threat: str, done: int) -> None:
+                bar.set_postfix_str(threat, refresh=False)
+                bar.update(order.index(threat) * n + done - bar.n)
+
+            return evaluator.scores(self.examples.image, self.examples.label, progress)
+
+
+def examples_of(subject: Subject, settings: Settings) -> tuple[Examples, tuple[str, ...]]:
+    """The examples that a network is evaluated on, and the names of the tasks.
+
+    Raises:
+        UsageError: nobody says which data, they are missing, or there are fewer than asked for.
+    """
+    config = subject.config
+
+    def chosen(name: str) -> Any:
+        given = getattr(settings, name)
+        return config.get(name) if given is None else given
+
+    for name in ("data", "positive"):
+        if chosen(name) is None:
+            raise UsageError(f"--{name}: {subject.path} has no run folder around it that would say so; give --{name}")
+    split_seed = chosen("split_seed")
+    loaded = load_splits(
+        chosen("data"),
+        chosen("positive"),
+        config.get("seed", 0) if split_seed is None else split_seed,
+        chosen("data_dir"),
+        settings.download,
+    )
+    examples = loaded.parts[settings.split]
+    if settings.examples is not None:
+        if settings.examples > len(examples):
+            raise UsageError(f"--examples: {settings.examples} asked for, and there are {len(examples)}")
+        kind = np.unique(examples.label, axis=0, return_inverse=True)[1].ravel()
+        examples = examples.take(splits.stratified(kind, (settings.examples / len(examples),), 0)[0])
+    return examples, loaded.tasks

@@ -1,0 +1,113 @@
+"""The threats of an evaluation: settings and the run's own attack → attacks by name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from adap_tf import APGD, FGSM, PGD, Listwise, Square, Threat
+from adap_tf.adversary import EVERYTHING, Reach
+from adap_tf.attacks import Attack
+from adap_tf.evaluation import Network
+from adap_tf.exact import ExactAveragePrecision
+from adap_tf.methods import HYPERPARAMETERS
+from adap_tf.terms import tuned
+from train.errors import UsageError
+from train.settings import Settings
+
+PAPER = {"eps": 8 / 255, "steps": 10, "step_size": 0.007, "transfer_step_size": 0.003}
+STRICT = {"steps": 40, "restarts": 3}  # as strong as AutoAttack's APGD of 100 steps: docs/fidelity.md
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The numbers of an evaluation's attacks, after the run's own have filled the gaps."""
+
+    eps: float
+    steps: int
+    step_size: float
+    transfer_step_size: float
+    restarts: int
+    keep: str
+
+
+def limits(settings: Settings, config: Mapping[str, Any]) -> Limits:
+    """The settings; where they are silent, what the run was validated with; else the paper's, in proportion to ε.
+
+    Args:
+        settings: what was asked for.
+        config: the run's, or empty.
+    """
+    own_eps = config.get("eps", PAPER["eps"])
+    largest = max((x for x in (settings.eps_positives, settings.eps_negatives) if x is not None), default=0.0)
+    eps = max(own_eps, largest) if settings.eps is None else settings.eps
+    step_size = settings.step_size or config.get("eval_step_size", PAPER["step_size"]) * eps / own_eps
+    return Limits(
+        eps,
+        settings.steps or (STRICT["steps"] if settings.strict else config.get("eval_steps", PAPER["steps"])),
+        step_size or PAPER["step_size"],  # in the ball of radius 0 any step will do
+        settings.transfer_step_size or PAPER["transfer_step_size"] * (eps or PAPER["eps"]) / PAPER["eps"],
+        settings.restarts or (STRICT["restarts"] if settings.strict else 1),
+        "best" if settings.strict else "last",
+    )
+
+
+def make_threats(
+    settings: Settings, own: Limits, config: Mapping[str, Any], attacker: Network | None
+) -> dict[str, Attack | Threat | None]:
+    """The threats asked for, by name.
+
+    Args:
+        settings: what was asked for.
+        own: the numbers.
+        config: of the evaluated run; the attacks on the ranking take its margin, scores and temperature.
+        attacker: the network that the threat "transfer" looks at.
+    """
+    shared: dict[str, Any] = {"eps": own.eps, "norm": settings.norm}
+    several: dict[str, Any] = {**shared, "restarts": own.restarts}
+    pgd = PGD(steps=own.steps, step_size=own.step_size, keep=own.keep, **several)
+    transfer = PGD(steps=settings.transfer_steps, step_size=own.transfer_step_size, keep=own.keep, **several)
+    terms = {name: config[name] for name in HYPERPARAMETERS & set(config)}
+    whole = replace(pgd, restarts=1)
+    all_of_them: dict[str, Attack | Threat | None] = {
+        "clean": None,
+        "fgsm": FGSM(**several),
+        "pgd": pgd,
+        "apgd": APGD(steps=own.steps, **several),
+        "square": Square(queries=settings.queries, **shared),
+        "transfer": Threat(transfer, source=attacker),
+        "surrogate": Threat(whole, tuned(ExactAveragePrecision(), **terms)),
+        "listwise": Threat(whole, tuned(Listwise(), **terms)),
+    }
+    return {name: all_of_them[name] for name in settings.names}
+
+
+def with_twice_the_steps(threat: Threat) -> Threat:
+    """The same threat by an attack twice as long."""
+    attack: Any = threat.attack
+    return replace(threat, attack=replace(attack, steps=2 * attack.steps))
+
+
+def make_reach(settings: Settings, eps: float, image_shape: tuple[int, ...]) -> Reach:
+    """Which examples and features may change.
+
+    Raises:
+        UsageError: a radius is larger than ε, or the file of features does not fit the images.
+    """
+    shares: dict[str, Any] = {}
+    for name in ("positives", "negatives"):
+        radius = getattr(settings, f"eps_{name}")
+        if radius is not None and radius > eps:
+            raise UsageError(f"--eps-{name}: {radius} is more than --eps, {eps}")
+        shares[name] = 1.0 if radius is None or not eps else radius / eps
+    if settings.features is None:
+        return EVERYTHING if set(shares.values()) == {1.0} else Reach(**shares)
+    try:
+        features = np.load(settings.features, allow_pickle=False).astype(np.float32)
+        np.broadcast_to(features, image_shape)
+        return Reach(**shares, features=features)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--features: {settings.features} does not fit images of shape {image_shape}: {error}"
+        ) from None
