@@ -37,7 +37,7 @@ def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
         path = Path(out).resolve()
         return path if method == asked.method else path.with_name(f"{path.name}-{method}")
 
-    runs = {}
+    runs: dict[str, Config] = {}
     wanted = [asked.method, *({baseline} - {"none"})]
     while wanted:
         method = wanted.pop(0)
