@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score
 
 import adap_tf
 import reference
-from adap_tf import PGD, Evaluator
+from adap_tf import APGD, FGSM, PGD, Evaluator, Reach, Square, Threat, average_precision
 from adap_tf.evaluation import EVALUATION_STREAM, arrays_of
 from adap_tf.noise import Noise
 
@@ -156,3 +156,175 @@ def test_evaluation_takes_labels_of_one_task_as_a_vector(rng):
     evaluator = Evaluator(network, {"clean": None, "pgd": PGD()})
     found, wanted = evaluator.scores(image, label), evaluator.scores(image, label[:, None])
     np.testing.assert_array_equal(found["pgd"], wanted["pgd"])
+
+
+ALL_THREATS = {
+    "fgsm": FGSM(eps=0.1),
+    "pgd": PGD(eps=0.1, step_size=0.03, steps=3),
+    "apgd": APGD(eps=0.1, steps=3, restarts=2),
+    "square": Square(eps=0.1, queries=10),
+    "l2": PGD(eps=0.5, step_size=0.2, steps=3, norm="l2", start="anywhere", keep="best"),
+}
+
+
+def test_no_threat_depends_on_batch_or_order_of_batches(data):
+    network = adap_tf.BACKBONES["small_cnn"]((8, 8, 1))
+    wanted = Evaluator(network, ALL_THREATS, batch_size=30).scores(*data)
+    found = Evaluator(network, ALL_THREATS, batch_size=7).scores(*data)
+    for threat in ALL_THREATS:
+        assert np.abs(wanted[threat] - network(data[0])).max() > 1e-3
+        np.testing.assert_allclose(found[threat], wanted[threat], atol=1e-4)
+
+
+def test_nothing_of_the_trainer_moves(data):
+    model = adap_tf.AdversarialModel(adap_tf.BACKBONES["small_cnn"]((8, 8, 1)), "adap_lpn", 10, examples=30)
+    model.compile()
+    model.fit(adap_tf.data.batches(*data, 8), steps_per_epoch=3, verbose=0)
+    variables = [*model.variables, *model.optimizer.variables]
+    before = [variable.numpy().copy() for variable in variables]
+    threats = {**ALL_THREATS, "ranking": Threat(PGD(steps=2), adap_tf.Listwise())}
+    Evaluator(model.network, threats, strict=True).scores(*data)
+    for variable, value in zip(variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_a_partial_last_batch_is_no_second_graph(data):
+    evaluator = Evaluator(adap_tf.BACKBONES["mlp"]((8, 8, 1)), THREATS, batch_size=8)
+    for n in (30, 17, 9):
+        evaluator.scores(data[0][:n], data[1][:n])
+    traced = [evaluator._score, *evaluator._compiled.values()]
+    assert [function.experimental_get_tracing_count() for function in traced] == [1, 1]
+
+
+def test_bounds_hold_for_a_network_of_low_precision(data):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    network = adap_tf.BACKBONES["small_cnn"]((8, 8, 1))
+    keras.config.set_dtype_policy("float32")
+    evaluator = Evaluator(network, ALL_THREATS)
+    for threat in ("fgsm", "pgd", "apgd", "square"):
+        attacked = evaluator.attacked(threat, *data, np.arange(30)).astype(np.float64)
+        assert 0.09 < np.abs(attacked - data[0]).max() <= 0.1 + 1e-7
+        assert attacked.min() >= 0
+        assert attacked.max() <= 1
+
+
+def test_images_of_low_precision_are_attacked_in_32_bits(data):
+    network = adap_tf.BACKBONES["mlp"]((8, 8, 1))
+    image = tf.cast(data[0], tf.bfloat16).numpy()
+    attacked = Evaluator(network, {"pgd": PGD()}).attacked("pgd", image, data[1], np.arange(30))
+    assert attacked.dtype == np.float32
+    assert np.abs(attacked.astype(np.float64) - image.astype(np.float64)).max() <= 8 / 255 + 1e-7
+
+
+def test_strict_keeps_the_clean_image_where_the_attack_only_helps(table):
+    image, label, weight = table
+    label = np.where(np.isnan(label), 0, label)
+
+    def helpful(value_and_grad, clean, noise):
+        _, gradient = value_and_grad(clean)
+        return tf.clip_by_value(clean - 0.1 * tf.sign(gradient), 0, 1)
+
+    threats = {"clean": None, "helpful": helpful, "pgd": PGD(eps=0.1, step_size=0.03, steps=4)}
+    loose, strict = (
+        Evaluator(linear(weight), threats, 4, strict=strict).scores(image, label) for strict in (False, True)
+    )
+    away = 1 - 2 * label
+    assert (away * (loose["helpful"] - loose["clean"]) < 0).all()
+    np.testing.assert_array_equal(strict["helpful"], strict["clean"])
+    np.testing.assert_array_equal(strict["pgd"], loose["pgd"])
+    evaluator = Evaluator(linear(weight), threats, 4, strict=True)
+    np.testing.assert_array_equal(evaluator.attacked("helpful", image, label, np.array([5])), image[[5]])
+
+
+def test_strict_ap_is_at_most_the_clean(data):
+    for seed in range(3):
+        keras.utils.set_random_seed(seed)
+        evaluator = Evaluator(adap_tf.BACKBONES["small_cnn"]((8, 8, 1)), {"clean": None, **ALL_THREATS}, strict=True)
+        scores = evaluator.scores(*data)
+        clean = average_precision(scores["clean"], data[1])
+        for threat in ALL_THREATS:
+            assert average_precision(scores[threat], data[1]) <= clean
+
+
+def test_an_example_that_is_already_ranked_wrong_is_pushed_further(table):
+    image, _, weight = table
+    wrong = (image @ weight < np.median(image @ weight)).astype("float32")  # positives below the negatives
+    scores = Evaluator(linear(weight), {"clean": None, "pgd": PGD(eps=0.1, step_size=0.03, steps=4)}).scores(
+        image, wrong
+    )
+    moved = (1 - 2 * wrong) * (scores["pgd"] - scores["clean"])
+    assert average_precision(scores["clean"], wrong) < 0.6
+    assert (moved > 0.05).all()
+
+
+def test_transfer_follows_the_other_networks_gradient(table, rng):
+    image, label, weight = table
+    other = rng.normal(size=weight.shape).astype("float32")
+    threat = Threat(PGD(eps=0.1, step_size=0.03, steps=5), source=linear(other))
+    evaluator = Evaluator(linear(weight), {"transfer": threat})
+    wanted = Evaluator(linear(other), {"pgd": threat.attack}).attacked("pgd", image, label, np.arange(11))
+    np.testing.assert_array_equal(evaluator.attacked("transfer", image, label, np.arange(11)), wanted)
+    np.testing.assert_allclose(evaluator.scores(image, label)["transfer"], wanted @ weight, atol=1e-5)
+
+
+def test_a_loss_of_ones_own_is_ascended(table):
+    image, label, weight = table
+
+    class Upwards(adap_tf.CrossEntropy):
+        def ascent(self, batch, estimator=None, peek=False):
+            return batch.scores["adversarial"][:, 0], tf.ones_like(batch.scores["adversarial"])
+
+    threat = Threat(PGD(eps=0.1, step_size=0.05, steps=3, start=0.0), Upwards("adversarial"))
+    found = Evaluator(linear(weight), {"up": threat}).attacked("up", image, label, np.arange(11))
+    np.testing.assert_allclose(found, np.clip(image + 0.1 * np.sign(weight[:, 0]), 0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("attack", [PGD(eps=0.1, step_size=0.03, steps=5), APGD(eps=0.1), Square(eps=0.1, queries=20)])
+def test_reach_says_who_may_change_and_what(table, attack):
+    image, label, weight = table
+    features = np.array([1, 0, 1, 1, 0.5], "float32")
+    whole = Evaluator(linear(weight), {"x": attack}).attacked("x", image, label, np.arange(11))
+    positive, unknown = label[:, 0] == 1, np.isnan(label[:, 0])
+    for reach, radius in (
+        (Reach(negatives=0.0), np.where(positive, 0.1, 0.0)),
+        (Reach(positives=0.0), np.where(positive, 0.0, 0.1)),
+        (Reach(positives=0.5, negatives=0.25), np.where(positive, 0.05, 0.025)),
+    ):
+        moved = np.abs(
+            Evaluator(linear(weight), {"x": attack}, reach=reach).attacked("x", image, label, np.arange(11)) - image
+        )
+        assert (moved <= radius[:, None] + 1e-7).all()
+        assert (moved[~unknown].max(axis=1) >= 0.9 * radius[~unknown]).all()
+    reach = Reach(features=features)
+    moved = Evaluator(linear(weight), {"x": attack}, reach=reach).attacked("x", image, label, np.arange(11)) - image
+    assert (np.abs(moved) <= 0.1 * features + 1e-7).all()
+    assert (moved[:, 1] == 0).all()
+    if isinstance(attack, PGD):
+        np.testing.assert_allclose(moved[:, [0, 2, 3]], (whole - image)[:, [0, 2, 3]], atol=1e-3)
+    with pytest.raises(ValueError, match="positives: shares"):
+        Reach(positives=1.5)
+    with pytest.raises(ValueError, match="features: shares"):
+        Reach(features=np.array([np.nan]))
+
+
+def test_zero_gradients_are_counted(data):
+    network = adap_tf.BACKBONES["small_cnn"]((8, 8, 1))
+    assert Evaluator(network, {}, batch_size=7).zero_gradients(*data) == 0
+    saturating = keras.Sequential([network, keras.layers.Rescaling(1e4), keras.layers.Activation("tanh")])
+    saturating.build((None, 8, 8, 1))
+    assert Evaluator(saturating, {}, batch_size=7).zero_gradients(*data) > 0.9
+    scores = saturating.predict(data[0], verbose=0)
+    image = np.where((np.arange(30) < 6)[:, None, None, None], data[0], 0)
+    gate = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(1, "relu", use_bias=False)]
+    )
+    gate.set_weights([np.ones((64, 1))])
+    assert Evaluator(gate, {}, batch_size=7).zero_gradients(image, data[1]) == pytest.approx(24 / 30)
+    assert np.abs(scores).max() <= 1
+
+
+def test_progress_is_told(data):
+    told = []
+    evaluator = Evaluator(adap_tf.BACKBONES["mlp"]((8, 8, 1)), THREATS, batch_size=12)
+    evaluator.scores(*data, progress=lambda *done: told.append(done))
+    assert told == [(threat, n) for threat in THREATS for n in (12, 24, 30)]

@@ -6,6 +6,7 @@ from sklearn.metrics import average_precision_score
 
 import reference
 from adap_tf import average_precision, mean_average_precision
+from adap_tf.metrics import precision_at_recall, ranking_errors, worst_scores
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,61 @@ def test_scores_that_are_not_finite_are_refused(bad):
 def test_shapes_that_differ_are_refused():
     with pytest.raises(ValueError, match=r"scores \(2, 2\) and labels \(2, 1\) must have the same shape"):
         average_precision(np.zeros((2, 2)), np.zeros((2, 1)))
+
+
+@pytest.mark.parametrize("prevalence", [0.001, 0.1, 0.9])
+def test_another_prevalence_is_that_of_repeated_data(rng, prevalence):
+    scores, label = np.round(rng.normal(size=40), 1), (rng.uniform(size=40) < 0.3).astype(float)
+    found = average_precision(scores, label, prevalence)[0]
+    positives = int(label.sum())
+    ratio = (1 - prevalence) / prevalence * positives / (40 - positives)  # copies of each negative to one of a positive
+    copies = np.where(label == 1, 1000, np.round(1000 * ratio)).astype(int)
+    wanted = average_precision_score(np.repeat(label, copies), np.repeat(scores, copies))
+    assert found == pytest.approx(wanted, rel=0.01)
+    assert average_precision(scores, label, positives / 40)[0] == pytest.approx(average_precision(scores, label)[0])
+
+
+@pytest.mark.parametrize("bad", [0.0, 1.0, -1.0, np.nan])
+def test_a_prevalence_out_of_range_is_refused(bad):
+    with pytest.raises(ValueError, match="prevalence must be between"):
+        average_precision(np.zeros(2), np.array([0, 1]), bad)
+
+
+def test_precision_at_recall_is_the_best_of_all_thresholds(rng):
+    scores, label = np.round(rng.normal(size=(50, 2)), 1), (rng.uniform(size=(50, 2)) < 0.3).astype(float)
+    label[:2], label[2, 0] = [[1, 1], [0, 0]], np.nan
+    recalls = (0.01, 0.5, 0.9, 1.0)
+    found = precision_at_recall(scores, label, recalls)
+    for task in range(2):
+        s, y = (x[np.isfinite(label[:, task]), task] for x in (scores, label))
+        for row, recall in enumerate(recalls):
+            tries = [y[s >= t].mean() for t in s if y[s >= t].sum() >= recall * y.sum() - 1e-9]
+            assert found[row, task] == pytest.approx(max(tries))
+    assert np.isnan(precision_at_recall(np.zeros(2), np.zeros(2), [0.5])).all()
+
+
+def test_the_worst_of_several_threats_is_the_worst_of_all_their_mixtures(rng):
+    scores, label = [rng.normal(size=6) for _ in range(2)], np.array([1.0, 0, 1, 0, 0, 1])
+    mixtures = (np.where(np.array(list(np.binary_repr(k, 6))) == "1", *scores) for k in range(64))
+    worst = min(average_precision_score(label, mixture) for mixture in mixtures)
+    assert average_precision_score(label, worst_scores(scores, label)) == pytest.approx(worst)
+
+
+def test_errors_of_theorem_1_by_loops_and_their_sum(rng):
+    for _ in range(50):
+        clean, attacked, label = rng.normal(size=30), rng.normal(size=30), (rng.uniform(size=30) < 0.4).astype(float)
+        clean, attacked = np.round(clean + label, 1), np.round(attacked, 1)
+        label[:3] = 1, 0, np.nan
+        positive, negative = np.flatnonzero(label == 1), np.flatnonzero(label == 0)
+        natural, boundary, robust = [], [], []
+        for i in positive:
+            below = any(clean[i] <= clean[j] for j in negative)
+            ever = any(x <= y for j in negative for x in (clean[i], attacked[i]) for y in (clean[j], attacked[j]))
+            natural.append(below)
+            boundary.append(not below and ever)
+            robust.append(ever)
+        found = ranking_errors(clean, attacked, label)
+        np.testing.assert_allclose(found, [np.mean(natural), np.mean(boundary), np.mean(robust)], atol=1e-12)
+        assert found.robust == pytest.approx(found.natural + found.boundary)
+    with pytest.raises(ValueError, match="need a positive and a negative"):
+        ranking_errors(np.zeros(2), np.zeros(2), np.ones(2))
