@@ -7,9 +7,8 @@ from adap_tf.attacks import FGSM as FGSM
 from adap_tf.attacks import PGD as PGD
 from adap_tf.attacks import Square as Square
 from adap_tf.backbones import BACKBONES as BACKBONES
-from adap_tf.bootstrap import bootstrap as bootstrap
 from adap_tf.budget import budget_curve as budget_curve
-from adap_tf.doubts import doubts as doubts
+from adap_tf.diagnosis import doubts as doubts
 from adap_tf.evaluation import PGD10 as PGD10
 from adap_tf.evaluation import Evaluator as Evaluator
 from adap_tf.evaluation import Threat as Threat
@@ -20,6 +19,7 @@ from adap_tf.methods import Method as Method
 from adap_tf.metrics import average_precision as average_precision
 from adap_tf.metrics import mean_average_precision as mean_average_precision
 from adap_tf.model import AdversarialModel as AdversarialModel
+from adap_tf.resampling import bootstrap as bootstrap
 from adap_tf.terms import AveragePrecision as AveragePrecision
 from adap_tf.terms import CrossEntropy as CrossEntropy
 from adap_tf.terms import Listwise as Listwise

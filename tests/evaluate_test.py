@@ -75,8 +75,7 @@ def test_each_measure_follows_from_the_scores(found):
         measures = results["runs"]["run"]["threats"][threat]
         assert measures["ap"] == pytest.approx(average_precision_score(label, logits[:, 0]))
         low, high = measures["interval"]
-        assert low <= measures["ap"] + 0.05
-        assert high >= measures["ap"] - 0.05
+        assert 0 <= low <= measures["ap"] <= high <= 1
         assert set(measures["precision_at_recall"]) == {"0.5", "0.9"}
         assert measures["ap_at_prevalence"]["0.01"] == pytest.approx(
             adap_tf.average_precision(logits, label[:, None], 0.01)[0]

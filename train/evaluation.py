@@ -9,9 +9,9 @@ import numpy as np
 from tqdm import tqdm
 
 from adap_tf import Evaluator, doubts
-from adap_tf.bootstrap import bootstrap
 from adap_tf.data import Examples, splits
 from adap_tf.metrics import mean_average_precision
+from adap_tf.resampling import bootstrap
 from train.errors import UsageError
 from train.measures import measured, with_worst
 from train.settings import Settings

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from adap_tf.bootstrap import interval
 from adap_tf.budget import budget_curve
 from adap_tf.evaluation import summary
 from adap_tf.metrics import mean_average_precision, mean_of_tasks, precision_at_recall, ranking_errors, worst_scores
+from adap_tf.resampling import interval
 from train.settings import Settings
 
 CLEAN, WORST = "clean", "worst"
@@ -39,7 +39,7 @@ def measured(
     for threat, logits in scores.items():
         precisions = precision_at_recall(logits, label, settings.recall_levels)
         found[threat] |= {
-            "interval": list(interval(samples[threat], settings.confidence)),
+            "interval": _within_ap(interval(samples[threat], found[threat]["ap"], settings.confidence)),
             "ap_at_prevalence": {
                 f"{share:g}": mean_average_precision(logits, label, share) for share in settings.prevalence_levels
             },
@@ -80,6 +80,10 @@ def _compared(
     return found
 
 
+def _within_ap(interval: tuple[float, float]) -> list[float]:
+    return [min(max(end, 0.0), 1.0) for end in interval]
+
+
 def _ties(logits: np.ndarray, label: np.ndarray) -> int:
     """How many positives have the very score of a negative, over all tasks; AP then depends on how ties are counted."""
     columns = zip(logits.T, label.T, strict=True)
@@ -101,8 +105,8 @@ def differences(
     for name, other, other_samples in list(zip(names, results, samples, strict=True))[1:]:
         for threat in results[0]:
             if threat in other:
-                low, high = interval(samples[0][threat] - other_samples[threat], settings.confidence)
                 difference = results[0][threat]["ap"] - other[threat]["ap"]
+                low, high = interval(samples[0][threat] - other_samples[threat], difference, settings.confidence)
                 found.append(
                     {"runs": [names[0], name], "threat": threat, "difference": difference, "interval": [low, high]}
                 )

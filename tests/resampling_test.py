@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from adap_tf import bootstrap as module
-from adap_tf.bootstrap import Ranked, bootstrap, interval
+from adap_tf import resampling as module
+from adap_tf.resampling import Ranked, bootstrap, interval
 
 
 def data(rng, n=60, rounded=False):
@@ -62,8 +62,9 @@ def test_pairs_tell_runs_apart_that_single_intervals_do_not(rng):
     scores, labels = data(rng, 400)
     better = scores + 0.1 * labels
     found = bootstrap({"one": scores, "other": better}, labels, 400)
-    apart, paired = interval(found["one"]), interval(found["other"] - found["one"])
+    apart, paired = interval(found["one"], 0.5), interval(found["other"] - found["one"], 0.05)
     assert paired[0] > 0
+    assert interval(np.arange(101.0), 10.0, 0.9) == (-35.0, 55.0)
     assert paired[1] - paired[0] < (apart[1] - apart[0]) / 3
 
 
@@ -72,6 +73,7 @@ def test_the_interval_covers_as_often_as_it_says(rng):
     hits = 0
     for _ in range(100):
         scores, labels = data(rng, 300)
-        low, high = interval(bootstrap({"x": scores}, labels, 200, seed=int(rng.integers(1e6)))["x"], 0.9)
+        samples = bootstrap({"x": scores}, labels, 200, seed=int(rng.integers(1e6)))["x"]
+        low, high = interval(samples, average_precision_score(labels, scores), 0.9)
         hits += low <= truth <= high
     assert 80 <= hits <= 98

@@ -67,9 +67,17 @@ def bootstrap(
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
-def interval(samples: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """The percentile interval that holds that share of the samples."""
-    low, high = np.nanquantile(samples, [(1 - confidence) / 2, (1 + confidence) / 2])
+def interval(samples: np.ndarray, estimate: float, confidence: float = 0.95) -> tuple[float, float]:
+    """The percentile interval that holds that share of the samples, moved so that their mean is the estimate.
+
+    A resample holds some positives twice, one right below the other, which raises its AP a little.
+
+    Args:
+        samples: of an AP, or of a difference of two.
+        estimate: from the data as they are.
+        confidence: share of the samples, in (0, 1).
+    """
+    low, high = np.nanquantile(samples, [(1 - confidence) / 2, (1 + confidence) / 2]) - np.nanmean(samples) + estimate
     return float(low), float(high)
 
 
