@@ -72,7 +72,7 @@ def two_logits(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """The network as the peers want it, two classes' logits; compiled, which makes them faster."""
 
     @tf.function
-    def scores(x: tf.Tensor) -> tf.Tensor:
+    def scores(x: tf.Tensor, training: bool = False) -> tf.Tensor:
         logit = network(x, training=False)
         return tf.concat([tf.zeros_like(logit), logit], axis=1)
 

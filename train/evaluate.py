@@ -181,12 +181,15 @@ def draw(evaluation: Evaluation, folder: Path) -> None:
 
 def draw_together(found: Sequence[Evaluation], folder: Path) -> None:
     """The budget curves of all networks and threats, of the first task each."""
-    curves = {}
-    for evaluation in found:
-        for threat, measures in evaluation.measures.items():
-            for curve in list(measures.get("budget", {}).values())[:1]:
-                curves[f"{evaluation.name}, {threat}"] = np.array(curve["ap"])
-    if curves:
+    curves = {
+        evaluation.name: {
+            threat: np.array(next(iter(measures["budget"].values()))["ap"])
+            for threat, measures in evaluation.measures.items()
+            if measures.get("budget")
+        }
+        for evaluation in found
+    }
+    if any(curves.values()):
         ranking_figures.budget_curves(curves, folder / "budget.png")
 
 

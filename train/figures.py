@@ -14,7 +14,8 @@ from sklearn.metrics import precision_recall_curve
 
 from adap_tf.metrics import mean_average_precision
 
-STYLES = ("-", "--", ":", "-.")
+DASHES = ((6, 1, 1, 1, 1, 1), (1, 3), (8, 3), (3, 1, 1, 1), (10, 2, 2, 2))  # beyond those that have a name
+STYLES = ("-", "--", ":", "-.", *((0, dash) for dash in DASHES))
 Scores = Mapping[str, np.ndarray]
 
 

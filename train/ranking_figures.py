@@ -10,7 +10,7 @@ from scipy.special import expit
 from sklearn.metrics import average_precision_score
 
 from adap_tf.budget import budget_curve
-from train.figures import save
+from train.figures import STYLES, save
 
 POSITIVE, NEGATIVE = "tab:red", "tab:blue"
 LISTED = 60  # examples in the figure of a ranked list
@@ -102,18 +102,19 @@ def _spread(places: np.ndarray, count: int) -> np.ndarray:
     return places[np.linspace(0, len(places) - 1, min(count, len(places))).astype(int)]
 
 
-def budget_curves(curves: Mapping[str, np.ndarray], path: Path) -> None:
-    """AP against the number of attacked examples.
+def budget_curves(curves: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> None:
+    """AP against the number of attacked examples; a colour a run and a style a threat.
 
     Args:
-        curves: AP `[k + 1]` by the name of run and threat.
+        curves: AP `[k + 1]` by threat, by run.
         path: PNG file to write.
     """
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    longest = max(map(len, curves.values()))
-    for name, ap in curves.items():
-        whole = np.append(ap, np.full(longest - len(ap), ap[-1]))  # no further example would lower it
-        axes.plot(range(longest), whole, drawstyle="steps-post", label=name)
+    figure, axes = plt.subplots(figsize=(8.5, 4), layout="constrained")
+    longest = max(len(ap) for of_run in curves.values() for ap in of_run.values())
+    for number, (run, of_run) in enumerate(curves.items()):
+        for order, (threat, ap) in enumerate(of_run.items()):
+            whole = np.append(ap, np.full(longest - len(ap), ap[-1]))  # no further example would lower it
+            axes.plot(range(longest), whole, STYLES[order % len(STYLES)], color=f"C{number}", label=f"{run}, {threat}")
     axes.set(xlabel="attacked examples, the most damaging first", ylabel="AP", ylim=(0, 1.02))
-    axes.legend(fontsize="small")
+    figure.legend(fontsize="small", loc="outside right upper")
     save(figure, path)
