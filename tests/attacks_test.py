@@ -246,6 +246,16 @@ def test_the_best_point_never_gets_worse_with_more_steps(rng):
     assert (reached[-1] > last + 0.01).any()  # the last iterate of so long steps is often not the best
 
 
+def test_a_start_outside_the_ball_is_not_the_best_point(rng):
+    clean = rng.uniform(0.4, 0.6, (5, 3))
+
+    def farther_is_better(x):
+        return tf.reduce_sum((x - clean) ** 2, -1), tf.zeros_like(x)
+
+    found = PGD(0.1, 0.03, 3, start=1.0, keep="best")(farther_is_better, tf.constant(clean), NOISE).numpy()
+    assert np.abs(found - clean).max() <= 0.1 + 1e-12
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("make", [FGSM, PGD, APGD])
 def test_restarts_never_make_it_worse(rng, make, norm):

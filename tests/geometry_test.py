@@ -18,6 +18,8 @@ def test_l2_shortens_what_is_too_long_and_nothing_else():
     clean = tf.constant([[0.5, 0.5], [0.5, 0.5]])
     found = Ball(clean, 0.5, "l2").project(tf.constant([[0.8, 0.9], [1.1, 0.5 - 0.8]]))
     np.testing.assert_allclose(found, [[0.8, 0.9], [0.8, 0.1]], rtol=1e-6)
+    near = tf.constant([[0.6, 0.5], [0.5, 0.4]])
+    np.testing.assert_allclose(Ball(clean, 0.5, "l2").project(near), near, rtol=1e-6)
     np.testing.assert_array_equal(Ball(clean, 0.0, "l2").project(tf.constant([[1.0, 0.0], [0.3, 0.5]])), clean)
 
 
