@@ -83,8 +83,9 @@ class Evaluator:
             for name, threat in self.threats.items()
             if threat is not None and not threat.term.joint
         }
-        self._score = tf.function(lambda image: network(image, training=False))
-        self._flat = tf.function(self._has_no_gradient)
+        # As partials: TensorFlow counts tracings by code, and would warn of one a network, however few each has.
+        self._score = tf.function(partial(network, training=False))
+        self._flat = tf.function(partial(self._has_no_gradient))
 
     def scores(
         self, image: np.ndarray, label: np.ndarray, progress: Callable[[str, int], None] = lambda *_: None

@@ -2,11 +2,8 @@
 
 import argparse
 import importlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np

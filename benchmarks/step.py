@@ -1,11 +1,8 @@
 """Seconds of a training step: `python -m benchmarks.step --method adap_lpn --tasks 40 --versus "--tasks 1"`."""
 
 import argparse
-import os
 import shlex
 from collections.abc import Callable, Sequence
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np

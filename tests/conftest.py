@@ -1,8 +1,6 @@
 """Four logical CPU devices for all tests, and seeds that do not depend on the order of the tests."""
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import train  # noqa: F401, I001  # before TensorFlow
 
 import keras
 import numpy as np

@@ -1,1 +1,10 @@
-"""The application: commands that train, evaluate and report."""
+"""The application: commands that train, evaluate and report.
+
+Importing it sets what TensorFlow reads from the environment when it is loaded, unless the user has: no log lines, and
+oneDNN's kernels, which TensorFlow leaves off on CPUs without AVX-512, where they make ResNet-18 about five times as fast.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -1,12 +1,12 @@
 """Average precision of trained networks under attack: `python train/evaluate.py --help`."""
 
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if not __package__:  # run as a file: its folder is on the path, and the project's has to be
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import train  # noqa: F401, I001  # before TensorFlow
 
 import itertools
 from collections.abc import Sequence

@@ -35,7 +35,7 @@ def precision_recall(runs: Mapping[str, Scores], path: Path, threats: Sequence[s
             recall, precision = _curve(scores["label"], scores[threat])
             ap = mean_average_precision(scores[threat], scores["label"])
             text = f"{run}, {threat}: AP {ap:.3f}"
-            axes.plot(recall, precision, STYLES[style % len(STYLES)], color=f"C{colour}", label=text)
+            axes.plot(recall, precision, linestyle=STYLES[style % len(STYLES)], color=f"C{colour}", label=text)
     label = next(iter(runs.values()))["label"]
     prevalence, tasks = float(np.nanmean(label)), label.shape[1]
     axes.axhline(prevalence, color="grey", linewidth=0.8, label=f"chance: {prevalence:.3f}")

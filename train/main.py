@@ -1,12 +1,12 @@
 """Trains, evaluates, exports and draws: `python train/main.py --help`."""
 
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if not __package__:  # run as a file: its folder is on the path, and the project's has to be
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import train  # noqa: F401, I001  # before TensorFlow
 
 import time
 from collections.abc import Sequence
@@ -43,16 +43,17 @@ def trained_and_reported(arguments: Sequence[str] | None) -> None:
     for config, folder in runs:
         folder.check(config)
     unchanged = all(folder.finished() for _, folder in runs) and runs[0][1].pr_curves.exists()
-    found = {folder.path: run(config, folder) for config, folder in sorted(runs, key=starts_from_another)}
+    found = {folder.path: run(config, folder) for config, folder in in_order(runs)}
     if not unchanged:
         draw(runs)
     config, folder = runs[0]
     report([found[folder.path] for _, folder in runs], folder, f"PGD-{config.eval_steps}")
 
 
-def starts_from_another(run: tuple[Config, RunFolder]) -> bool:
-    """Whether a run needs the weights of one that may stand beside it and so has to come first."""
-    return run[0].init_from is not None
+def in_order(runs: Sequence[tuple[Config, RunFolder]]) -> list[tuple[Config, RunFolder]]:
+    """The runs, those first whose weights others of them start from."""
+    paths = {folder.path for _, folder in runs}
+    return sorted(runs, key=lambda run: run[0].init_from is not None and Path(run[0].init_from).resolve() in paths)
 
 
 def run(config: Config, folder: RunFolder) -> dict[str, Any]:

@@ -114,7 +114,8 @@ def budget_curves(curves: Mapping[str, Mapping[str, np.ndarray]], path: Path) ->
     for number, (run, of_run) in enumerate(curves.items()):
         for order, (threat, ap) in enumerate(of_run.items()):
             whole = np.append(ap, np.full(longest - len(ap), ap[-1]))  # no further example would lower it
-            axes.plot(range(longest), whole, STYLES[order % len(STYLES)], color=f"C{number}", label=f"{run}, {threat}")
+            style = STYLES[order % len(STYLES)]
+            axes.plot(range(longest), whole, linestyle=style, color=f"C{number}", label=f"{run}, {threat}")
     axes.set(xlabel="attacked examples, the most damaging first", ylabel="AP", ylim=(0, 1.02))
     figure.legend(fontsize="small", loc="outside right upper")
     save(figure, path)
