@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from adap_tf.adversary import perturbed
+from adap_tf.adversary import EVERYTHING, Reach, perturbed
 from adap_tf.attacks import PGD, Attack
 from adap_tf.data.examples import as_unit_range, checked_labels
 from adap_tf.estimators import RowTable
@@ -37,6 +37,7 @@ class AdversarialModel(keras.Model):
             `m²/n` of the estimators and for `prevalence="dataset"`; without it the former is `1.2e-7 m²`.
         attack: the training attack, such as `PGD()`, `FGSM()` or `APGD()`.
         threat: the attack under which `evaluate` reports `robust_ap`.
+        reach: which examples and features an adversary can change, in training and in `evaluate`.
         l2: weight of `½‖w‖²` over all trainable weights; its gradient is added before the optimizer sees it, which
             is not Keras' decoupled `weight_decay`.
         seed: of the attack's starts.
@@ -56,6 +57,7 @@ class AdversarialModel(keras.Model):
         examples: int | Sequence[int] | np.ndarray | None = None,
         attack: Attack = PGD(),
         threat: Attack = PGD10,
+        reach: Reach = EVERYTHING,
         l2: float = 0.0,
         seed: int = 0,
         **hyperparameters: Any,
@@ -65,7 +67,7 @@ class AdversarialModel(keras.Model):
             raise ValueError("the network has no weights yet: build it, or call it once on a batch of images")
         self.network = network
         self.method = (find_method(method) if isinstance(method, str) else method).tuned(**hyperparameters)
-        self.attack, self.threat, self.l2, self.seed = attack, threat, l2, seed
+        self.attack, self.threat, self.reach, self.l2, self.seed = attack, threat, reach, l2, seed
         # The widest type in the network: float32 heads over bfloat16 layers, float64 in float64 tests.
         self.score_dtype = "float64" if any(w.dtype == "float64" for w in network.weights) else "float32"
         shape = getattr(network, "output_shape", (None, None))  # a subclassed model may not know its own
@@ -244,7 +246,7 @@ class AdversarialModel(keras.Model):
         return found if return_dict else list(found.values())
 
     def _make_evaluator(self, batch_size: int, threat: PGD) -> Evaluator:
-        return Evaluator(self.network, {"ap": None, "robust_ap": threat}, batch_size, self.seed)
+        return Evaluator(self.network, {"ap": None, "robust_ap": threat}, batch_size, self.seed, reach=self.reach)
 
     def _scores(self, image: tf.Tensor, training: bool) -> tf.Tensor:
         return tf.cast(self.network(image, training=training), self.score_dtype)
@@ -265,6 +267,7 @@ class AdversarialModel(keras.Model):
             estimator=self.estimators.get(estimator_key(term)),
             peek=self.method.peek,
             replicas=replicas,
+            reach=self.reach,
         )
 
     def _checked(self, data: Any) -> dict[str, tf.Tensor]:

@@ -49,7 +49,7 @@ def images(count: int, data_dir: str | None) -> tuple[np.ndarray, np.ndarray]:
     if data_dir is None:
         rng = np.random.default_rng(0)
         return rng.uniform(size=(count, 32, 32, 3)).astype(np.float32), (np.arange(count) % 10 == 0).astype(np.float32)
-    examples = cifar10.load(data_dir)[1].one_vs_rest("automobile")
+    examples = cifar10.load(data_dir)["test"].of_tasks(["automobile"]).examples
     return examples.image[:count].astype(np.float32) / 255, examples.label[:count, 0]
 
 

@@ -13,7 +13,7 @@ from train.config import OPTIMIZERS
 from train.errors import UsageError
 from train.presets import PRESETS
 from train.run_folder import RunFolder
-from train.sources import load_splits
+from train.sources import DataOptions, load_splits
 
 CONFIG = dataclasses.replace(
     PRESETS["digits"],
@@ -39,7 +39,7 @@ CONFIG = dataclasses.replace(
 
 @pytest.fixture(scope="module")
 def splits():
-    return load_splits("digits", "8", 0)
+    return load_splits(DataOptions(data="digits", positive="8"), 0)
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,11 @@ import pytest
 
 from adap_tf import APGD, FGSM, METHODS, PGD
 from adap_tf.attacks import ATTACKS
+from adap_tf.data import bdd100k, cifar100
 from adap_tf.methods import HYPERPARAMETERS
-from train.config import Config, flag
+from train.config import Config
 from train.errors import UsageError
+from train.fields import flag
 from train.options import parse
 from train.presets import PRESETS
 
@@ -18,11 +20,16 @@ GIVEN = {
     "data": "cifar10",
     "data_dir": "/data",
     "download": True,
+    "labels": "labels.csv",
+    "image_size": "32x48",
+    "changeable": "a,b",
+    "bounds": "bounds.json",
+    "skip_bad_examples": True,
+    "split_seed": 9,
+    "positive": "3",
     "train_examples": 500,
     "validation_examples": 100,
-    "split_seed": 9,
     "augmentation": "crop_flip",
-    "positive": "3",
     "method": "adap_ln",
     "lam": 0.4,
     "gamma1": 0.9,
@@ -129,6 +136,56 @@ def test_cifar10_is_the_papers_recipe():
     assert (mini.train_examples, mini.validation_examples, mini.epochs) == (20_000, 5_000, 12)
 
 
+@pytest.mark.parametrize(
+    ("preset", "data", "positive", "augmentation", "size"),
+    [
+        ("celeba-gray-hair", "celeba", "Gray_Hair", "affine_flip", None),
+        ("celeba-mustache", "celeba", "Mustache", "affine_flip", None),
+        *((f"bdd100k-{task}", "bdd100k", task, "resized_crop", (224, 224)) for task in bdd100k.PAPER_TASKS),
+    ],
+)
+def test_the_large_data_sets_have_the_papers_recipe(preset, data, positive, augmentation, size):
+    config = PRESETS[preset]
+    assert (config.data, config.positive, config.augmentation, config.size) == (data, positive, augmentation, size)
+    assert (config.epochs, config.weight_decay, config.batch_size, config.backbone) == (32, 1e-5, 128, "resnet18")
+    small = PRESETS["cifar100"]
+    assert (small.data, small.positive, small.augmentation) == ("cifar100", cifar100.PAPER_TASKS[0], "crop_flip")
+    assert (small.epochs, small.weight_decay) == (60, 2e-4)
+
+
+def test_the_recipe_follows_from_the_data_if_nobody_names_one():
+    for data, preset in {
+        "digits": "digits",
+        "cifar10": "cifar10",
+        "celeba": "celeba-gray-hair",
+        "bdd100k": "bdd100k-tunnel",
+        "folder": "images",
+        "npz": "images",
+        "csv": "table",
+        "parquet": "table",
+        "tfds:mnist": "images",
+    }.items():
+        (config, path), *_ = parse(["--data", data, "--data-dir", "there/mine.zip"])
+        assert config == dataclasses.replace(PRESETS[preset], data=data, data_dir="there/mine.zip")
+        assert path.name.startswith("mine-adap_lpn" if preset in ("images", "table") and ":" not in data else preset)
+    assert parse(["--data", "folder", "--preset", "cifar10-mini"])[0][0].epochs == 12
+
+
+def test_image_sizes():
+    for text, size in {"64": (64, 64), "218x178": (218, 178), "1": (1, 1)}.items():
+        assert parse(["--image-size", text])[0][0].size == size
+    assert PRESETS["digits"].size is None
+    for text in ("0", "64x", "x64", "64x0", "-1", "12345", "64 x 64", "big"):
+        with pytest.raises(UsageError, match=r"^--image-size: .* is not accepted; it takes pixels, as 64 or HEIGHTxW"):
+            parse([f"--image-size={text}"])
+
+
+def test_fair_sampling_is_that_of_the_ap_methods():
+    for method in METHODS:
+        assert parse(["--method", method, "--sampling", "fair"])[0][0].sampled_by == "positives"
+    assert parse(["--method", "ce"])[0][0].sampled_by == "shuffle"
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_is_accepted(method):
     assert parse(["--method", method])[0][0].method == method
@@ -155,7 +212,7 @@ def test_the_ends_of_a_range_are_accepted(name, value):
     [
         ("--method sgd", "--method: 'sgd' is not accepted; it takes one of ce, ap, pgd, trades, mart, adap_mm"),
         ("--preset imagenet", "--preset: unknown preset 'imagenet'; it takes one of digits, cifar10, cifar10-mini"),
-        ("--data faces", "--data: 'faces' is not accepted; it takes one of digits, cifar10"),
+        ("--data faces", "--data: 'faces' is not accepted; it takes one of digits, cifar10, cifar100, celeba"),
         (
             "--backbone vgg",
             "--backbone: 'vgg' is not accepted; it takes one of resnet18, resnet18_cifar, small_cnn, mlp",
@@ -267,8 +324,9 @@ def test_a_difference_is_named_unless_it_cannot_change_the_result(name):
     stored = PRESETS["digits"].resolved()
     wanted = None if name in (*FREE, "peek") else name  # no joint term is ascended here, so nobody peeks
     assert PRESETS["digits"].differing(stored | {name: "other"}) == wanted
-    del stored[name]
-    assert PRESETS["digits"].differing(stored) == wanted
+    del stored[name]  # by a version that did not have it, and so as if it had its default
+    young = {spec.name for spec in dataclasses.fields(Config) if spec.default is not dataclasses.MISSING}
+    assert PRESETS["digits"].differing(stored) == (None if name in young - {"data", "positive"} else wanted)
 
 
 def test_what_the_method_does_not_look_at_makes_no_difference():

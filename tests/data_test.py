@@ -4,7 +4,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from adap_tf.data import CropAndFlip, Examples, Sampler, batches, digits, splits, training_batches, with_rows
+from adap_tf.data import (
+    AUGMENTATIONS,
+    AffineAndFlip,
+    CropAndFlip,
+    Examples,
+    ResizedCrop,
+    Sampler,
+    Source,
+    batches,
+    digits,
+    splits,
+    training_batches,
+    with_rows,
+)
+from adap_tf.data.augmentations import warped
 
 
 def test_rows_are_places_among_the_positives():
@@ -153,13 +167,13 @@ def test_stratified_can_leave_some_over_and_gives_exactly_what_is_asked():
 
 
 def test_digits_are_a_tenth_each():
-    source = digits.load()
-    examples = source.one_vs_rest("8")
+    source = digits.load()["train"]
+    examples = source.of_tasks(["8"]).examples
     assert examples.image.shape == (1797, 8, 8, 1)
     assert (examples.image.min(), examples.image.max()) == (0, 1)
     assert examples.positives == (174,)
     with pytest.raises(ValueError, match="unknown class 'cat'; classes: 0, 1"):
-        source.one_vs_rest("cat")
+        source.of_tasks(["cat"])
 
 
 def image_of(height, width, count=1):
@@ -233,3 +247,113 @@ def test_fit_batches_can_be_augmented():
     sampler = Sampler(examples.label, 8, 4)
     wanted = next(iter(training_batches(examples, sampler, augmentation=CropAndFlip())))
     np.testing.assert_array_equal(first["image"], wanted["image"])
+
+
+def warped_by_loops(image, middle, scale, degrees, upright):
+    """Each pixel of the result from the four around the place that it comes from."""
+    height, width = image.shape[:2]
+    found = np.zeros(image.shape)
+    angle = np.deg2rad(degrees)
+    for row in range(height):
+        for column in range(width):
+            y, x = row - (height - 1) / 2, column - (width - 1) / 2
+            x, y = x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
+            y, x = y / scale[0], (x if upright else -x) / scale[1]
+            y, x = y + middle[0] + (height - 1) / 2, x + middle[1] + (width - 1) / 2
+            for i in (int(np.floor(y)), int(np.floor(y)) + 1):
+                for j in (int(np.floor(x)), int(np.floor(x)) + 1):
+                    if 0 <= i < height and 0 <= j < width:
+                        found[row, column] += (1 - abs(y - i)) * (1 - abs(x - j)) * image[i, j]
+    return found
+
+
+def test_warped_against_loops(rng):
+    image = rng.uniform(size=(6, 7, 9, 2)).astype("float32")
+    middle, scale = rng.uniform(-2, 2, (6, 2)), rng.uniform(0.7, 1.5, (6, 2))
+    degrees, upright = rng.uniform(-40, 40, 6), np.arange(6) % 2 == 0
+    found = warped(*map(tf.constant, (image, middle.astype("f"), scale.astype("f"), degrees.astype("f"), upright)))
+    for place in range(6):
+        wanted = warped_by_loops(image[place], middle[place], scale[place], degrees[place], upright[place])
+        np.testing.assert_allclose(found[place], wanted, atol=2e-5)
+
+
+def test_warped_by_hand():
+    image = tf.constant([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]])[None, :, :, None]
+
+    def moved(middle=(0, 0), scale=(1, 1), degrees=0, upright=True):
+        numbers = (tf.constant([x], tf.float32) for x in (middle, scale, degrees))
+        return warped(image, *numbers, tf.constant([upright]))[0, :, :, 0].numpy().round(4).tolist()
+
+    assert moved() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert moved(upright=False) == [[3, 2, 1], [6, 5, 4], [9, 8, 7]]
+    assert moved(degrees=90) == [[3, 6, 9], [2, 5, 8], [1, 4, 7]]  # counterclockwise
+    assert moved(middle=(1, 0)) == [[4, 5, 6], [7, 8, 9], [0, 0, 0]]
+    assert moved(scale=(2, 2))[1] == [4.5, 5, 5.5]
+
+
+@pytest.mark.parametrize("name", ["affine_flip", "resized_crop"])
+def test_the_other_augmentations_keep_shape_type_and_each_to_itself(name):
+    augment = AUGMENTATIONS[name]
+    image = tf.cast(image_of(6, 5, count=3), tf.uint8)
+    uniform = tf.random.stateless_uniform([3, augment.draws], [1, 2])
+    whole = augment(image, uniform)
+    assert (whole.shape, whole.dtype) == (image.shape, tf.uint8)
+    np.testing.assert_array_equal(augment(image[1:2], uniform[1:2])[0], whole[1])
+    middle = tf.constant([[0.5] * (augment.draws - 1) + [0.0]])
+    if name == "affine_flip":  # the middle of every range is no change
+        np.testing.assert_array_equal(augment(image[:1], middle), image[:1])
+
+
+def test_the_range_of_an_affine_change():
+    image = tf.ones([1, 101, 101, 1])
+    augment = AffineAndFlip(degrees=0, shift=0.1, scale=0)
+    most = augment(image, tf.constant([[1.0, 0.5, 0.5, 0.5, 0.0]]))[0, :, :, 0].numpy()
+    np.testing.assert_allclose(most.sum(0), 101 - 10.1, atol=1e-3)
+    np.testing.assert_allclose(most.sum(1)[:90], 101, atol=1e-3)
+    small = AffineAndFlip(degrees=0, shift=0, scale=0.2)(image, tf.constant([[0.5, 0.5, 0.0, 0.5, 0.0]]))
+    assert abs(float(tf.reduce_sum(small)) ** 0.5 - 0.8 * 101) < 1.5
+
+
+def test_a_resized_crop_shows_the_share_of_the_image_that_it_says():
+    # columns count up, so the range of values is the width of the window
+    ramp = tf.tile(tf.range(100.0)[None, None, :, None], [1, 100, 1, 1])
+    crop = ResizedCrop(area=0.49, aspect=1.0, degrees=0)
+    for place, first in ((0.0, 0.0), (1.0, 30.0)):
+        found = crop(ramp, tf.constant([[0.0, 0.5, 0.5, place, 0.5, 0.0]]))[0, 50, :, 0].numpy()
+        np.testing.assert_allclose(np.diff(found[1:-1]), 0.7, atol=1e-3)  # 70 columns on 100
+        assert abs(found[1] - first - 0.55) < 1e-3
+    whole = crop(ramp, tf.constant([[1.0, 0.5, 0.5, 0.5, 0.5, 0.0]]))
+    np.testing.assert_allclose(whole, ramp, atol=1e-3)
+
+
+def test_what_the_makers_did_not_split_is_split_here():
+    source = Source.of_classes(np.zeros((100, 2), np.float32), np.arange(100) % 10 == 0, ("no", "yes"))
+    for given, sizes in (
+        (("train",), (60, 20, 20)),
+        (("train", "test"), (80, 20, 100)),
+        (("train", "validation"), (80, 100, 20)),
+        (("train", "validation", "test"), (100, 100, 100)),
+    ):
+        parts = splits.in_three(dict.fromkeys(given, source), seed=0)
+        assert list(parts) == ["train", "validation", "test"]
+        assert tuple(len(part) for part in parts.values()) == sizes
+        assert all(part.label[:, 1].mean() == pytest.approx(0.1) for part in parts.values())
+
+
+def test_combinations_of_labels_that_are_too_rare_to_divide_are_dealt_together():
+    target = np.concatenate([np.zeros(70), np.arange(1, 31)])  # thirty of a kind of their own
+    parts = splits.stratified(target, (0.6, 0.2, 0.2), seed=0)
+    assert [(target[part] > 0).sum() for part in parts] == [18, 6, 6]
+    assert max(target[parts[0]]) > 18  # not the first of them
+
+
+def test_a_source_is_stratified_by_its_kind_or_by_its_labels():
+    label = np.array([[0, 1], [0, np.nan], [0, np.nan], [1, 1]])
+    source = Source(np.zeros((4, 2)), label, ("a", "b"))
+    a, b, c, d = source.strata
+    assert b == c
+    assert len({a, b, d}) == 3
+    assert source.of_tasks(["a"]).strata.tolist() == [0, 0, 0, 1]
+    classes = Source.of_classes(np.zeros((3, 2)), np.array([0, 2, 1]), ("x", "y", "z"))
+    assert classes.of_tasks(["x"]).take(np.array([1, 2])).strata.tolist() == [2, 1]
+    np.testing.assert_array_equal(classes.label, np.eye(3)[[0, 2, 1]])

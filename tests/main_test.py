@@ -57,9 +57,9 @@ def test_mistakes_that_the_data_show(capsys, tmp_path, monkeypatch):
     assert "--init-from: nowhere holds no trained" in failed(capsys, "--init-from", "nowhere", "--out", out)
     assert "--backbone: MobileNetV2: " in failed(capsys, "--backbone", "MobileNetV2", "--out", out)
 
-    def without_positives(data_dir, download, seed):
-        part = Source(np.zeros((4, 2)), np.array([1, 0, 0, 1]), ("0", "8"))
-        return part, part.take(np.array([1, 2])), part
+    def without_positives(asked, problems):
+        part = Source.of_classes(np.zeros((4, 2)), np.array([1, 0, 0, 1]), ("0", "8"))
+        return {"train": part, "validation": part.take(np.array([1, 2])), "test": part}
 
     monkeypatch.setitem(sources.SOURCES, "digits", without_positives)
     assert "--positive: class '8' has no example in the validation split" in failed(capsys, "--out", out)
@@ -145,7 +145,7 @@ def test_want_of_room_is_one_line(capsys, tmp_path, monkeypatch, error, words):
 
 
 def test_more_positives_a_batch_than_there_are_works_and_says_so(capsys):
-    splits = sources.load_splits("digits", "8", 0)
+    splits = sources.load_splits(PRESETS["digits"], 0)
     config = dataclasses.replace(PRESETS["digits"], batch_size=512, positives_per_batch=300)
     assert building.make_sampler(config, splits).positives_per_batch == 104
     assert "300 positives a batch asked for; with this data a batch holds 104" in capsys.readouterr().out
@@ -186,7 +186,7 @@ def test_end_to_end(finished):
 
 
 def test_the_export_gives_the_test_scores(finished):
-    splits = sources.load_splits("digits", "8", 0)
+    splits = sources.load_splits(PRESETS["digits"], 0)
     serve = tf.saved_model.load(str(finished / "export")).signatures["float"]
     stored = np.load(finished / "scores.npz")
     np.testing.assert_allclose(serve(image=tf.constant(splits.test.image))["score"], stored["clean"], atol=1e-4)
@@ -257,7 +257,7 @@ def test_ap_starts_from_a_network_that_ce_has_trained(tmp_path):
 
 
 def test_every_row_says_how_its_estimators_are(finished):
-    splits = sources.load_splits("digits", "8", 0)
+    splits = sources.load_splits(PRESETS["digits"], 0)
     sampler = building.make_sampler(PRESETS["digits"], splits)
     positives, last = np.flatnonzero(splits.train.label[:, 0]), {}
     for row, first in zip(RunFolder(finished).history(), (0, 16, 32), strict=True):

@@ -1,7 +1,7 @@
 """The application: commands that train, evaluate and report.
 
 Importing it sets what TensorFlow reads from the environment when it is loaded, unless the user has: no log lines, and
-oneDNN's kernels, which TensorFlow leaves off on CPUs without AVX-512, where they make ResNet-18 about five times as fast.
+oneDNN's kernels, which TensorFlow leaves off on some CPUs, where they make ResNet-18 five times as fast.
 """
 
 import os

@@ -74,10 +74,12 @@ def make_model(config: Config, splits: Splits, steps: int) -> AdversarialModel:
     """
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(PRECISIONS[config.precision])
+    shape = splits.train.image.shape[1:]
+    backbone = config.backbone or ("small_cnn" if len(shape) == 3 else "mlp")
     try:
-        network = find_backbone(config.backbone)(splits.train.image.shape[1:], len(splits.tasks))
-    except ValueError as error:
-        raise UsageError(f"--backbone: {config.backbone}: {error}") from None
+        network = find_backbone(backbone)(shape, len(splits.tasks))
+    except (ValueError, IndexError) as error:
+        raise UsageError(f"--backbone: {backbone} does not take examples of shape {shape}: {error}") from None
     finally:
         keras.config.set_dtype_policy("float32")
     if config.init_from is not None:
@@ -89,6 +91,7 @@ def make_model(config: Config, splits: Splits, steps: int) -> AdversarialModel:
         examples=splits.train.known,
         attack=config.training_attack,
         threat=config.threat,
+        reach=splits.reach,
         l2=config.weight_decay,
         seed=config.seed,
         **config.hyperparameters,

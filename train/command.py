@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from train.errors import UsageError, out_of_room
+from adap_tf.data import DataError
+from train.errors import UsageError, bad_data, out_of_room
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scikit-learn")
 MISTAKE, INTERRUPTED, TERMINATED = 2, 130, 143  # the last two by convention: 128 and the signal's number
@@ -26,6 +27,10 @@ def ended(command: Callable[[], None], after_interrupt: str) -> int:
         command()
     except UsageError as error:
         return _failed(str(error))
+    except (DataError, tf.errors.InvalidArgumentError) as error:
+        if (advice := bad_data(error)) is None:
+            raise
+        return _failed(advice)
     except (OSError, tf.errors.ResourceExhaustedError) as error:
         if (advice := out_of_room(error)) is None:
             raise

@@ -1,9 +1,8 @@
 """What a run is made of: one frozen config, checked at construction."""
 
 import inspect
-import math
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import keras
@@ -16,83 +15,31 @@ from adap_tf.losses import DIVERGENCES, SCORES
 from adap_tf.methods import HYPERPARAMETERS, METHODS
 from adap_tf.weights import PREVALENCES
 from train.errors import UsageError
-from train.sources import SOURCES
+from train.fields import COUNT, NON_NEGATIVE, POSITIVE, RATE, WHOLE, Check, check_fields, one_of, option
+from train.sources import DataOptions
 
 OPTIMIZERS = {
     name.lower(): kind
     for name, kind in vars(keras.optimizers).items()
     if isinstance(kind, type) and name != "Optimizer" and "learning_rate" in inspect.signature(kind).parameters
 }
+FAIR = "fair"
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
-@dataclass(frozen=True)
-class Check:
-    """What is accepted of a value: a test, and the words for it."""
-
-    accepts: Callable[[Any], bool]
-    words: str
-
-
-POSITIVE = Check(lambda x: 0 < x < math.inf, "a number above 0")
-NON_NEGATIVE = Check(lambda x: 0 <= x < math.inf, "a number of at least 0")
-RATE = Check(lambda x: 0 < x <= 1, "a number above 0 and up to 1")
-COUNT = Check(lambda x: x >= 1, "a whole number of at least 1")
-WHOLE = Check(lambda x: 0 <= x < 2**31, "a whole number from 0 to 2147483647")
-
-
-def one_of(names: Collection[str]) -> Check:
-    """Accepts the names of a collection."""
-    return Check(lambda x: x in names, f"one of {', '.join(names)}")
-
-
-def option(help: str, check: Check | None = None, kind: type = str, result: bool = True, default: Any = MISSING) -> Any:
-    """A field of a config that is also an option.
-
-    Args:
-        help: what `--help` says of it.
-        check: what is accepted.
-        kind: type of the value.
-        result: whether it can change a run's result; if not, a run may be continued with another value.
-        default: the field's, if it has one.
-    """
-    return field(default=default, metadata={"help": help, "check": check, "kind": kind, "result": result})
-
-
-def check_fields(config: Any) -> None:
-    """Refuses what the checks of the fields do not accept.
-
-    Raises:
-        UsageError: the message names the option.
-    """
-    for spec in fields(config):
-        value, check = getattr(config, spec.name), spec.metadata["check"]
-        if value is not None and check is not None and not check.accepts(value):
-            raise UsageError(f"{flag(spec.name)}: {value!r} is not accepted; it takes {check.words}")
-
-
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(DataOptions):
     """A run. Every field is an option of the same name.
 
     Raises:
         UsageError: a value is not accepted; the message names the option.
     """
 
-    data: str = option("data set", one_of(SOURCES))
-    data_dir: str | None = option(
-        "folder of the prepared data set, if it does not come with a package; TFDS_DATA_DIR or "
-        "~/tensorflow_datasets if not given",
-        result=False,
-    )
-    download: bool = option("fetch the data set where it is missing", kind=bool, result=False)
     train_examples: int | None = option(
         "training examples to keep, of each class its share; all if not given", COUNT, int
     )
     validation_examples: int | None = option("the same of the validation examples", COUNT, int)
-    split_seed: int | None = option("of the split and of what is kept; --seed if not given", WHOLE, int)
     augmentation: str = option("random change of training images", one_of(AUGMENTATIONS))
-    positive: str = option("the class to find, all others being negatives; a,b,c or all for several tasks at once")
     method: str = option("how to train", one_of(METHODS))
     lam: float = option("λ, weight of the robustness regulariser", NON_NEGATIVE, float)
     gamma1: float = option("γ1, moving-average rate of the AP estimators", RATE, float)
@@ -107,8 +54,9 @@ class Config:
     peek: bool = option("let an attack on a ranking term look at its estimators and not move them", kind=bool)
     sampling: str | None = option(
         "how a batch is filled: with positives and others, with anchors separate from candidates, or as a shuffle has "
-        "it; the method's own way if not given",
-        one_of(SAMPLINGS),
+        "it; fair fills it with positives and others for every method, so that all draw alike; the method's own way if "
+        "not given",
+        one_of((*SAMPLINGS, FAIR)),
     )
     init_from: str | None = option(
         "run folder (or .keras file) whose network lends its weights, but for the head; the methods that need one "
@@ -124,8 +72,9 @@ class Config:
         "of the optimizer; a tenth of it after 50%% and again after 75%% of the steps", POSITIVE, float
     )
     weight_decay: float = option("L2, added to the gradient of every weight", NON_NEGATIVE, float)
-    backbone: str = option(
-        "network", Check(is_backbone, f"one of {', '.join(BACKBONES)}, or a name in keras.applications")
+    backbone: str | None = option(
+        "network; small_cnn for images and mlp for features if not given",
+        Check(is_backbone, f"one of {', '.join(BACKBONES)}, or a name in keras.applications"),
     )
     precision: str = option("arithmetic of the network; scores and estimators stay float32", one_of(PRECISIONS))
     seed: int = option("of the initial weights, the batches, the attacks and, as a rule, the split", WHOLE, int)
@@ -147,6 +96,8 @@ class Config:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.data is None:
+            raise UsageError("--data: say which data to train on")
 
     @property
     def training_attack(self) -> Attack:
@@ -163,7 +114,7 @@ class Config:
     @property
     def sampled_by(self) -> str:
         """How batches are filled."""
-        return self.sampling or METHODS[self.method].sampling
+        return "positives" if self.sampling == FAIR else self.sampling or METHODS[self.method].sampling
 
     @property
     def threat(self) -> PGD:
@@ -190,10 +141,6 @@ class Config:
 
     def differing(self, other: Mapping[str, Any]) -> str | None:
         """The first field that can change the result and differs from a stored config, else None."""
-        names = (spec.name for spec in fields(self) if spec.metadata["result"] and spec.name not in self.idle)
-        return next((name for name in names if name not in other or getattr(self, name) != other[name]), None)
-
-
-def flag(name: str) -> str:
-    """The option of a field."""
-    return "--" + name.replace("_", "-")
+        decisive = (spec for spec in fields(self) if spec.metadata["result"] and spec.name not in self.idle)
+        # a field that is younger than the stored config has its default there
+        return next((x.name for x in decisive if getattr(self, x.name) != other.get(x.name, x.default)), None)

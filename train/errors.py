@@ -1,6 +1,7 @@
 """What ends a command without a traceback."""
 
 import errno
+import re
 
 import tensorflow as tf
 
@@ -28,3 +29,9 @@ def out_of_room(error: Exception) -> str | None:
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return f"out of memory: {reason(error)}; a smaller --batch-size needs less"
     return None
+
+
+def bad_data(error: Exception) -> str | None:
+    """What was wrong with data that a batch asked for, None for any other error; TensorFlow has it in its own words."""
+    found = re.search(r"DataError: (.*)", f"{type(error).__name__}: {error}")
+    return f"--data-dir: {found[1]}; mend it, or leave such examples out with --skip-bad-examples" if found else None

@@ -2,20 +2,20 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from adap_tf import Evaluator, doubts
-from adap_tf.data import Examples, splits
+from adap_tf.data import Examples, Source, same_images, splits
 from adap_tf.metrics import mean_average_precision
 from adap_tf.resampling import bootstrap
 from train.errors import UsageError
 from train.measures import measured, with_worst
 from train.settings import Settings
-from train.sources import load_splits
+from train.sources import DataOptions, load_splits
 from train.subjects import Subject
 from train.threats import limits, make_reach, make_threats, with_twice_the_steps
 
@@ -89,7 +89,7 @@ class Evaluation:
         return (
             self.tasks == other.tasks
             and np.array_equal(self.examples.label, other.examples.label, equal_nan=True)
-            and np.array_equal(self.examples.image, other.examples.image)
+            and same_images(self.examples.image, other.examples.image)
         )
 
     def _evaluator(self, threats: Mapping[str, Any]) -> Evaluator:
@@ -131,27 +131,25 @@ def examples_of(subject: Subject, settings: Settings) -> tuple[Examples, tuple[s
     Raises:
         UsageError: nobody says which data, they are missing, or there are fewer than asked for.
     """
-    config = subject.config
-
-    def chosen(name: str) -> Any:
-        given = getattr(settings, name)
-        return config.get(name) if given is None else given
-
+    asked = data_of(subject, settings)
     for name in ("data", "positive"):
-        if chosen(name) is None:
+        if getattr(asked, name) is None and not subject.config:
             raise UsageError(f"--{name}: {subject.path} has no run folder around it that would say so; give --{name}")
-    split_seed = chosen("split_seed")
-    loaded = load_splits(
-        chosen("data"),
-        chosen("positive"),
-        config.get("seed", 0) if split_seed is None else split_seed,
-        chosen("data_dir"),
-        settings.download,
-    )
+    loaded = load_splits(asked, subject.config.get("seed", 0))
     examples = loaded.parts[settings.split]
     if settings.examples is not None:
         if settings.examples > len(examples):
             raise UsageError(f"--examples: {settings.examples} asked for, and there are {len(examples)}")
-        kind = np.unique(examples.label, axis=0, return_inverse=True)[1].ravel()
-        examples = examples.take(splits.stratified(kind, (settings.examples / len(examples),), 0)[0])
+        strata = Source(examples.image, examples.label, loaded.tasks).strata
+        examples = examples.take(splits.stratified(strata, (settings.examples / len(examples),), 0)[0])
     return examples, loaded.tasks
+
+
+def data_of(subject: Subject, settings: Settings) -> DataOptions:
+    """The data asked for; where the settings are silent, those of the run."""
+    merged = {}
+    for spec in fields(DataOptions):
+        given = getattr(settings, spec.name)
+        silent = given is None or given is False
+        merged[spec.name] = subject.config.get(spec.name, spec.default) if silent else given
+    return DataOptions(**merged)

@@ -16,6 +16,7 @@ from adap_tf.metrics import mean_average_precision
 
 DASHES = ((6, 1, 1, 1, 1, 1), (1, 3), (8, 3), (3, 1, 1, 1), (10, 2, 2, 2))  # beyond those that have a name
 STYLES = ("-", "--", ":", "-.", *((0, dash) for dash in DASHES))
+ROWS = 6  # in the figure of examples
 Scores = Mapping[str, np.ndarray]
 
 
@@ -106,6 +107,26 @@ def perturbations(
     for cell, score in zip(grid[2], scores_adv, strict=True):
         cell.set_title(f"{score:+.1f}", fontsize="small")
     figure.suptitle(f"Scores of {task!r} above the images; its positives first", fontsize="small")
+    save(figure, path)
+
+
+def examples(rows: Mapping[str, np.ndarray], path: Path) -> None:
+    """A row of examples for each name.
+
+    Args:
+        rows: images `[k, ...]`, uint8 or float in [0, 1], by name.
+        path: PNG file to write.
+    """
+    columns = max(map(len, rows.values()))
+    size = (1.2 * columns + 1, 1.3 * len(rows))
+    figure, grid = plt.subplots(len(rows), columns, figsize=size, layout="constrained", squeeze=False)
+    for (name, images), cells in zip(rows.items(), grid, strict=True):
+        for cell in cells:
+            cell.set_axis_off()
+        for cell, image in zip(cells, images / 255 if images.dtype == np.uint8 else images, strict=False):
+            cell.set_axis_on()
+            _show(cell, image)
+        cells[0].set_ylabel(name)
     save(figure, path)
 
 

@@ -44,7 +44,8 @@ class Training:
         with self.strategy.scope():
             self.model = make_model(config, splits, self.epoch_steps * config.epochs)
         folder.open(config)  # nothing is written before all of it can be
-        self.evaluator = Evaluator(self.model.network, {"clean": None, "robust": config.threat}, seed=config.seed)
+        threats = {"clean": None, "robust": config.threat}
+        self.evaluator = Evaluator(self.model.network, threats, seed=config.seed, reach=splits.reach)
         self.selected_by = SELECTED_BY[self.model.method.selection]
         self.checkpoints = Checkpoints(folder.checkpoints, state_of(self.model), config.checkpoint_minutes)
         self.history = self._restored()
@@ -84,8 +85,12 @@ class Training:
     def _batches(self, first_step: int) -> Iterator[Any]:
         """Each replica's part of the batches from a step on."""
         replicas, augmentation = self.strategy.num_replicas_in_sync, AUGMENTATIONS[self.config.augmentation]
-        parts = training_batches(self.splits.train, self.sampler, first_step, replicas, augmentation)
-        return iter(self.strategy.distribute_datasets_from_function(lambda _: parts))
+
+        def own(worker: tf.distribute.InputContext) -> tf.data.Dataset:
+            share = worker.input_pipeline_id, worker.num_input_pipelines
+            return training_batches(self.splits.train, self.sampler, first_step, replicas, augmentation, *share)
+
+        return iter(self.strategy.distribute_datasets_from_function(own))
 
     def _finish_epoch(self, batches: Iterator[Any], monitor: Monitor) -> None:
         """Takes the steps that the epoch has left, with a checkpoint at its end; numbers leave the device at those."""

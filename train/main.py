@@ -20,8 +20,9 @@ from adap_tf.evaluation import summary
 from train import figures
 from train.command import ended, make_deterministic, versions
 from train.config import Config
+from train.describe import describe, report_skipped
 from train.loop import Training
-from train.options import parse
+from train.options import describes, parse
 from train.run_folder import RunFolder, write_json
 from train.sources import Splits, load_splits
 
@@ -40,6 +41,8 @@ def trained_and_reported(arguments: Sequence[str] | None) -> None:
         UsageError: the user's mistake, or numbers that are not finite.
     """
     runs = [(config, RunFolder(path)) for config, path in parse(arguments)]
+    if describes(arguments):
+        return describe(*runs[0])
     for config, folder in runs:
         folder.check(config)
     unchanged = all(folder.finished() for _, folder in runs) and runs[0][1].pr_curves.exists()
@@ -66,17 +69,13 @@ def run(config: Config, folder: RunFolder) -> dict[str, Any]:
         print(f"{folder.path.name} is finished: {folder.path}")
         return finished
     make_deterministic()
-    splits = load_splits(
-        config.data,
-        config.positive,
-        config.seed if config.split_seed is None else config.split_seed,
-        config.data_dir,
-        config.download,
-        config.train_examples,
-        config.validation_examples,
-    )
+    splits = load_splits(config, config.seed, config.train_examples, config.validation_examples)
+    report_skipped(splits)
     started = time.perf_counter()
-    selected = Training(config, splits, folder).run()
+    training = Training(config, splits, folder)
+    if splits.features is not None:
+        write_json(folder.features, splits.features.by_name())
+    selected = training.run()
     trained = time.perf_counter()
     network = keras.models.load_model(folder.best)
     test = evaluate(config, network, splits, folder)
@@ -96,6 +95,7 @@ def run(config: Config, folder: RunFolder) -> dict[str, Any]:
         "splits": {
             name: {"examples": len(part), "positives": sum(part.positives)} for name, part in splits.parts.items()
         },
+        "skipped": len(splits.skipped),
         "versions": versions(),
         "timing": {name: round(seconds, 2) for name, seconds in timing.items()},
     }
@@ -105,7 +105,7 @@ def run(config: Config, folder: RunFolder) -> dict[str, Any]:
 
 def evaluate(config: Config, network: keras.Model, splits: Splits, folder: RunFolder) -> dict[str, Any]:
     """Test AP, clean and under attack; keeps the scores and draws a few images, perturbed against all tasks' labels."""
-    evaluator = Evaluator(network, {"clean": None, "pgd": config.threat}, seed=config.seed)
+    evaluator = Evaluator(network, {"clean": None, "pgd": config.threat}, seed=config.seed, reach=splits.reach)
     image, label = splits.test.image, splits.test.label
     scores = evaluator.scores(image, label)
     folder.write_scores(label, scores)

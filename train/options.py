@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from adap_tf.methods import METHODS
-from train.config import Check, Config, flag
+from train.config import Config
 from train.errors import UsageError
-from train.presets import BASELINES, PRESETS
+from train.fields import Check, flag
+from train.presets import BASELINES, OWN, PRESETS, preset_for
+from train.sources import default_name
 
 
 def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
@@ -23,7 +25,8 @@ def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
         UsageError: an option or a value is not accepted.
     """
     given = vars(_parser().parse_args(arguments))
-    preset, out = given.pop("preset"), given.pop("out")
+    out, preset = given.pop("out"), given.pop("preset") or preset_for(given.get("data"))
+    given.pop("describe")
     if preset not in PRESETS:
         raise UsageError(f"--preset: unknown preset {preset!r}; it takes one of {', '.join(PRESETS)}")
     baseline = given.pop("baseline", BASELINES.get(preset, "none"))
@@ -33,7 +36,9 @@ def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
 
     def folder(method: str) -> Path:
         if out is None:
-            return Path("runs") / f"{preset}-{asked.positive}-{method}-seed{asked.seed}"
+            what = default_name(asked.data_dir) if asked.data in OWN else preset
+            task = "" if asked.positive is None else f"-{asked.positive}"
+            return Path("runs") / f"{what}{task}-{method}-seed{asked.seed}"
         path = Path(out).resolve()
         return path if method == asked.method else path.with_name(f"{path.name}-{method}")
 
@@ -50,6 +55,15 @@ def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
     return [(run, folder(method)) for method, run in runs.items()]
 
 
+def describes(arguments: Sequence[str] | None = None) -> bool:
+    """Whether the command line asks for a description of the data instead of a training.
+
+    Raises:
+        UsageError: as `parse`.
+    """
+    return bool(_parser().parse_args(arguments).describe)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose complaint is a `UsageError`."""
 
@@ -59,7 +73,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    """The options: those of the config, and three that are not part of a run."""
+    """The options: those of the config, and four that are not part of a run."""
     parser = Parser(
         prog="train/main.py",
         description="Trains a network for average precision that survives an attack, and a baseline beside it; "
@@ -68,7 +82,14 @@ def _parser() -> argparse.ArgumentParser:
         "run that was interrupted, and prints the results of one that is finished.",
     )
     parser.add_argument(
-        "--preset", default="digits", metavar="NAME", help=f"recipe: {', '.join(PRESETS)} (%(default)s)"
+        "--preset",
+        metavar="NAME",
+        help=f"recipe: {', '.join(PRESETS)} (digits; with --data, the first that is for it)",
+    )
+    parser.add_argument(
+        "--describe",
+        action="store_true",
+        help="train nothing: print the examples, the share of positives and the image size of each split, draw a few",
     )
     parser.add_argument("--out", metavar="DIR", help="run folder (runs/PRESET-POSITIVE-METHOD-seedSEED)")
     parser.add_argument(
@@ -76,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         default=argparse.SUPPRESS,
         metavar="METHOD",
         help="method to train beside it, on the same network, data and attack; none for no other "
-        "(digits: ce; others: none)",
+        f"({', '.join(BASELINES)}: ce; others: none)",
     )
     for spec in fields(Config):
         _add_option(parser, spec.name, **spec.metadata)

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from train.config import Config, flag
+from train.config import Config
 from train.errors import UsageError
+from train.fields import flag
 
 Row = dict[str, float]
 
@@ -26,6 +27,7 @@ class RunFolder:
     def __init__(self, path: Path):
         self.path = path.resolve()
         self.config = self.path / "config.json"
+        self.features = self.path / "features.json"
         self.metrics = self.path / "metrics.csv"
         self.checkpoints = self.path / "checkpoints"
         self.best = self.path / "best" / "network.keras"

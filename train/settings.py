@@ -6,10 +6,10 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from adap_tf.geometry import NORMS
-from train.config import COUNT, NON_NEGATIVE, POSITIVE, WHOLE, Check, check_fields, one_of, option
 from train.errors import UsageError
+from train.fields import COUNT, NON_NEGATIVE, POSITIVE, WHOLE, Check, check_fields, one_of, option
 from train.options import Parser, add_option
-from train.sources import SOURCES
+from train.sources import DataOptions
 
 THREATS = ("clean", "fgsm", "pgd", "apgd", "square", "transfer", "surrogate", "listwise")
 SPLITS = ("test", "validation")
@@ -33,7 +33,7 @@ def _are_threats(text: str) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(DataOptions):
     """An evaluation. Every field is an option of the same name; None stands for what the run was trained with.
 
     Raises:
@@ -102,11 +102,6 @@ class Settings:
     )
     budget: int = option("longest budget curve, in attacked examples", COUNT, int, default=100)
     quick: bool = option("leave out the check with twice the steps", kind=bool, default=False)
-    data: str | None = option("data set, where the network does not come with its run", one_of(SOURCES), default=None)
-    positive: str | None = option("its classes to find, as in training", default=None)
-    split_seed: int | None = option("of its split", WHOLE, int, default=None)
-    data_dir: str | None = option("its folder; the run's, TFDS_DATA_DIR or ~/tensorflow_datasets", default=None)
-    download: bool = option("fetch the data set where it is missing", kind=bool, default=False)
 
     def __post_init__(self) -> None:
         check_fields(self)

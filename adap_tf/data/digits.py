@@ -2,11 +2,11 @@
 
 from sklearn.datasets import load_digits
 
-from adap_tf.data.sources import Source
+from adap_tf.data.sources import Parts, Source
 
 
-def load() -> Source:
+def load() -> Parts:
     """All digits; images `[1797, 8, 8, 1]` float32, grey levels 0…16 divided by 16."""
     found = load_digits()
     image = (found.images / 16).astype("float32")[..., None]
-    return Source(image, found.target, tuple(str(digit) for digit in range(10)))
+    return {"train": Source.of_classes(image, found.target, tuple(str(digit) for digit in range(10)))}

@@ -1,9 +1,11 @@
-"""Labelled examples in memory, and where each positive stands in the estimators' table."""
+"""Labelled examples, and where each positive stands in the estimators' table."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
+
+from adap_tf.data.images import Images, taken
 
 BAD_LABELS = "labels must be 0 for a negative (not -1), 1 for a positive or NaN for unknown"
 
@@ -13,24 +15,25 @@ class Examples:
     """Images or features with binary labels.
 
     Attributes:
-        image: `[n, ...]`, float in [0, 1] or uint8 in 0…255.
+        image: `[n, ...]`, float in [0, 1] or uint8 in 0…255: an array, or `Images` that stay on disk.
         label: `[n, C]` for `C` tasks, or `[n]` for one: 1 positive, 0 negative, NaN unknown.
 
     Raises:
         ValueError: lengths differ, images lie outside their range, or labels are neither 0, 1 nor NaN.
     """
 
-    image: np.ndarray
+    image: np.ndarray | Images
     label: np.ndarray
 
     def __post_init__(self) -> None:
-        image, label = np.asarray(self.image), np.asarray(self.label, np.float32)
+        image = self.image if isinstance(self.image, Images) else np.asarray(self.image)
+        label = np.asarray(self.label, np.float32)
         if len(image) != len(label) or not len(image):
             raise ValueError(f"{len(image)} images and {len(label)} labels: their numbers must be equal and above 0")
         label = label.reshape(len(label), -1)
         if not (np.isnan(label) | (label == 0) | (label == 1)).all():
             raise ValueError(BAD_LABELS)
-        if image.dtype != np.uint8:
+        if isinstance(image, np.ndarray) and image.dtype != np.uint8:
             image = image.astype(np.float64 if image.dtype == np.float64 else np.float32)
             if not (image.min() >= 0 and image.max() <= 1):
                 raise ValueError(
@@ -60,7 +63,7 @@ class Examples:
 
     def take(self, indices: np.ndarray) -> "Examples":
         """The examples at those places."""
-        return Examples(self.image[indices], self.label[indices])
+        return Examples(taken(self.image, indices), self.label[indices])
 
 
 def as_unit_range(image: tf.Tensor) -> tf.Tensor:

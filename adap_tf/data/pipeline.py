@@ -1,12 +1,17 @@
-"""Batches for training: step → indices → images, labels and rows → augmentation; one batch ahead of the step."""
+"""Batches for training: step → indices → images, labels and rows → augmentation; a batch or two ahead of the step."""
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from adap_tf.data.augmentations import Augmentation
 from adap_tf.data.examples import Examples, as_unit_range, checked_labels
+from adap_tf.data.images import Images
 from adap_tf.data.sampler import Sampler
+
+AHEAD = 2  # batches in the making, and as many that wait: memory is bounded whatever the data set's size
 
 Batch = dict[str, tf.Tensor]
 
@@ -17,17 +22,22 @@ def training_batches(
     first_step: int = 0,
     parts: int = 1,
     augmentation: Augmentation | None = None,
+    worker: int = 0,
+    workers: int = 1,
 ) -> tf.data.Dataset:
     """Endless batches from a step on, each cut into equal parts that follow one another.
 
-    A batch is a function of the sampler's seed and the step alone.
+    A batch is a function of the sampler's seed and the step alone. Of images that stay on disk only those are read that
+    the parts hold.
 
     Args:
         examples: the training set.
         sampler: draws the batches.
         first_step: the step to begin with.
-        parts: number of replicas; must divide the batch size.
+        parts: number of replicas on all workers; must divide the batch size.
         augmentation: changes the images.
+        worker: number of the worker whose parts these are, its share of each batch.
+        workers: number of workers; must divide the parts.
 
     Returns:
         Dicts of `image` `[b, ...]`, `label` `[b, C]`, `row` `[b, C]` with `b = B / parts`; where the sampler draws
@@ -35,14 +45,17 @@ def training_batches(
     """
     if sampler.batch_size % parts:
         raise ValueError(f"a batch of {sampler.batch_size} cannot be divided among {parts} replicas")
-    image, label, row = tf.constant(examples.image), tf.constant(examples.label), tf.constant(examples.rows)
+    if parts % workers or not 0 <= worker < workers:
+        raise ValueError(f"worker {worker} of {workers} cannot have a share of {parts} replicas")
+    gather, label, row = _gatherer(examples.image), tf.constant(examples.label), tf.constant(examples.rows)
     # as numbers: Keras' distribution of a data set cannot add booleans
     candidate, size = tf.constant(sampler.candidate, tf.float32), sampler.batch_size // parts
+    own = parts // workers
 
     def assemble(turn: tf.Tensor) -> Batch:
-        step, first = turn // parts, (turn % parts) * size
+        step, first = turn // own, (worker * own + turn % own) * size
         places = tf.ensure_shape(sampler.indices(step)[first : first + size], [size])
-        drawn = tf.gather(image, places)
+        drawn = gather(places)
         if augmentation is not None:  # random numbers for the whole batch, so that parts do not matter
             key = tf.stack([tf.constant(sampler.seed, tf.int64), step])
             uniform = tf.random.stateless_uniform([sampler.batch_size, augmentation.draws], key)
@@ -56,8 +69,21 @@ def training_batches(
             }
         return batch
 
-    turns = tf.data.Dataset.counter(start=first_step * parts)  # step · parts + part
-    return turns.map(assemble, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    turns = tf.data.Dataset.counter(start=first_step * own)  # step · own + part
+    return turns.map(assemble, num_parallel_calls=AHEAD).prefetch(AHEAD)
+
+
+def _gatherer(image: np.ndarray | Images) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The function of places `[b]` that gives their images `[b, ...]`."""
+    if isinstance(image, np.ndarray):
+        held = tf.constant(image)
+        return lambda places: tf.gather(held, places)
+
+    def read(places: tf.Tensor) -> tf.Tensor:
+        found = tf.numpy_function(image.__getitem__, [places], image.dtype, stateful=False)
+        return tf.ensure_shape(found, [*places.shape, *image.shape[1:]])
+
+    return read
 
 
 def batches(
@@ -76,7 +102,7 @@ def batches(
     iterates over them sees the same batches, from `first_step` on.
 
     Args:
-        x: images `[n, ...]`, float in [0, 1] or uint8.
+        x: images `[n, ...]`, float in [0, 1] or uint8; an array, or `Images` that stay on disk.
         y: labels `[n]` or `[n, C]`, 0, 1 or NaN for unknown.
         batch_size: examples in a batch.
         positives_per_batch: positives in a batch, by default half of it; None takes them as they come.

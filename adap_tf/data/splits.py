@@ -4,12 +4,34 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from adap_tf.data.sources import Parts
+
+HELD_OUT = ("validation", "test")
+SHARE = 0.2  # of the training part, for each of the others that a data set's makers did not set apart
+
+
+def in_three(parts: Parts, seed: int) -> Parts:
+    """Training, validation and test data: as a data set's makers split it, and what they did not by strata.
+
+    What is missing is a fifth of the training part, so a data set without a split gives 60%, 20% and 20%, and one with
+    test data 80% and 20% of the rest, as in the paper.
+
+    Args:
+        parts: "train", and perhaps "validation" and "test".
+        seed: of the split.
+    """
+    missing = [name for name in HELD_OUT if name not in parts]
+    whole = parts["train"]
+    places = stratified(whole.strata, (1 - SHARE * len(missing), *[SHARE] * len(missing)), seed) if missing else []
+    cut = {name: whole.take(part) for name, part in zip(("train", *missing), places, strict=False)}
+    return {name: {**parts, **cut}[name] for name in ("train", *HELD_OUT)}
+
 
 def stratified(target: np.ndarray, shares: Sequence[float], seed: int) -> list[np.ndarray]:
     """Splits every class by the same shares.
 
     Args:
-        target: `[n]`, class of each example.
+        target: `[n]`, class of each example. Classes with fewer members than there are parts are taken together.
         shares: fraction of each part, each above 0, together at most 1; what they leave over is in no part.
         seed: of the order in which a class's examples are dealt out.
 
@@ -21,8 +43,10 @@ def stratified(target: np.ndarray, shares: Sequence[float], seed: int) -> list[n
     """
     random = np.random.default_rng(seed)
     position = np.empty(len(target))
-    for value in np.unique(target):
-        members = random.permutation(np.flatnonzero(target == value))
+    _, group, sizes = np.unique(target, return_inverse=True, return_counts=True)
+    group = np.where(sizes[group] < len(shares), len(sizes), group)
+    for value in np.unique(group):
+        members = random.permutation(np.flatnonzero(group == value))
         position[members] = (np.arange(len(members)) + 0.5) / len(members)
     dealt = np.argsort(position, kind="stable")
     ends = np.round(np.cumsum(shares) * len(target)).astype(int)
