@@ -67,10 +67,13 @@ def report_features(splits: Splits) -> None:
 
 def draw(splits: Splits, path: Path) -> None:
     """A few positives of each of the first tasks, and examples that are a positive of none."""
-    train, rows = splits.train, {}
-    for number, task in enumerate(splits.tasks[: figures.ROWS - 1]):
-        rows[task] = np.flatnonzero(train.label[:, number] == 1)[:SHOWN]
-    rows["none of them" if len(splits.tasks) > 1 else f"not {splits.tasks[0]}"] = np.flatnonzero(
-        ~(train.label == 1).any(axis=1)
-    )[:SHOWN]
-    figures.examples({name: train.image[places] for name, places in rows.items() if len(places)}, path)
+    train, positive = splits.train, splits.train.label == 1
+    rows = {task: positive[:, number] for number, task in enumerate(splits.tasks[: figures.ROWS - 1])}
+    rows["none of them" if len(splits.tasks) > 1 else f"not {splits.tasks[0]}"] = ~positive.any(axis=1)
+    places = {name: np.flatnonzero(which) for name, which in rows.items() if which.any()}
+    figures.examples({name: train.image[spread(found)] for name, found in places.items()}, path)
+
+
+def spread(places: np.ndarray) -> np.ndarray:
+    """A few of the places, at even distances."""
+    return places[np.linspace(0, len(places) - 1, min(SHOWN, len(places))).astype(int)]
