@@ -43,12 +43,18 @@ class Noise:
         if first.shape.rank == 0:
             noise = _from_place(key, first, shape[0], blocks)
         else:
-            noise = tf.map_fn(lambda one: _from_place(key, one, 1, blocks)[0], first, fn_output_signature=tf.float32)
+            noise = _at_places(key, first, blocks)
         return tf.cast(tf.reshape(noise[:, :size], shape), dtype)
 
     def uniform(self, shape: Sequence[int], dtype: tf.DType = tf.float32, draw: int | tf.Tensor = 0) -> tf.Tensor:
         """Numbers from 0 to 1, all as likely; the same arguments."""
         return (1 + tf.math.erf(self.normal(shape, dtype, draw) / np.sqrt(2))) / 2
+
+
+@tf.function(reduce_retracing=True)  # outside of a graph a look at each place would take milliseconds
+def _at_places(key: tf.Tensor, places: tf.Tensor, blocks: int) -> tf.Tensor:
+    """The numbers of the examples at those places, `[B, 4 blocks]`."""
+    return tf.map_fn(lambda place: _from_place(key, place, 1, blocks)[0], places, fn_output_signature=tf.float32)
 
 
 def _from_place(key: tf.Tensor, place: tf.Tensor, examples: int, blocks: int) -> tf.Tensor:
