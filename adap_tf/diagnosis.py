@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 TOLERANCE = 0.005  # of AP, between two attacks
-FALLING = 0.02  # of AP, between an attack and one twice as long
+FALLING = 0.01  # of AP, between an attack and one twice as long
 FLAT = 0.01  # share of examples
 
 
@@ -25,6 +25,7 @@ def doubts(
     white_box: Collection[str] = ("pgd", "apgd"),
     black_box: Collection[str] = ("square", "transfer"),
     single_step: Collection[str] = ("fgsm",),
+    ranking: Collection[str] = ("surrogate", "listwise"),
     doubled: Mapping[str, float] | None = None,
 ) -> list[Doubt]:
     """What speaks against the robust AP of one network.
@@ -35,35 +36,71 @@ def doubts(
         white_box: threats of many steps that follow the network's own gradient.
         black_box: threats that do not see it.
         single_step: threats of one step.
+        ranking: threats that attack all examples together; the others attack each for itself.
         doubled: AP of white-box threats that were run with twice their steps.
 
     >>> [doubt.sign for doubt in doubts({"pgd": 0.5, "square": 0.4, "fgsm": 0.6})]
     ['black_box_stronger']
     """
+    flat = [] if zero_gradients <= FLAT else [_flat(zero_gradients)]
+    many, one = _those(ap, white_box), _those(ap, single_step)
+    return [
+        *flat,
+        *_stronger(
+            "black_box_stronger",
+            "without the gradient",
+            _those(ap, black_box),
+            _strongest(many or one),
+            "the gradient misleads",
+        ),
+        *_stronger("single_step_stronger", "a single step", one, many, "more or other steps are needed"),
+        *_stronger(
+            "ranking_attack_stronger",
+            "an attack on the ranking",
+            _those(ap, ranking),
+            _strongest(_those(ap, {*white_box, *black_box, *single_step})),
+            "attacks on single examples are not the worst here",
+        ),
+        *_falling(ap, doubled or {}),
+    ]
+
+
+def _those(ap: Mapping[str, float], names: Collection[str]) -> dict[str, float]:
+    return {name: value for name, value in ap.items() if name in names}
+
+
+def _strongest(ap: Mapping[str, float]) -> dict[str, float]:
+    """The one with the lowest AP, if there is any."""
+    return dict(sorted(ap.items(), key=lambda item: item[1])[:1])
+
+
+def _stronger(sign: str, kind: str, these: Mapping[str, float], others: Mapping[str, float], so: str) -> list[Doubt]:
+    """A doubt for each of these threats that lowers AP further than some of the others, with the names of those."""
     found = []
-    if zero_gradients > FLAT:
-        found.append(
-            Doubt(
-                "zero_gradients",
-                f"{zero_gradients:.1%} of the examples have a gradient of exactly 0: attacks by gradient cannot move "
-                "them; look at a black-box threat",
-            )
-        )
-    strong = {name: ap[name] for name in white_box if name in ap}
-    if strong:
-        best = min(strong, key=lambda name: strong[name])
-        for name in black_box:
-            if name in ap and ap[name] < strong[best] - TOLERANCE:
-                text = (
-                    f"{name}, without the gradient, gives a lower AP ({ap[name]:.4f}) than {best} ({strong[best]:.4f})"
-                )
-                found.append(Doubt("black_box_stronger", f"{text}: the gradient misleads"))
-        for name in single_step:
-            if name in ap and ap[name] < strong[best] - TOLERANCE:
-                text = f"{name}, a single step, gives a lower AP ({ap[name]:.4f}) than {best} ({strong[best]:.4f})"
-                found.append(Doubt("single_step_stronger", f"{text}: more or other steps are needed"))
-    for name, lower in (doubled or {}).items():
-        if lower < ap[name] - FALLING:
-            text = f"{name} with twice the steps lowers AP from {ap[name]:.4f} to {lower:.4f}"
-            found.append(Doubt("still_falling", f"{text}: it has not come to its end; give more --steps"))
+    for name, lower in these.items():
+        weaker = [f"{other} ({value:.4f})" for other, value in others.items() if lower < value - TOLERANCE]
+        if weaker:
+            text = f"{name}, {kind}, gives a lower AP ({lower:.4f}) than {' and '.join(weaker)}: {so}"
+            found.append(Doubt(sign, text))
     return found
+
+
+def _flat(share: float) -> Doubt:
+    return Doubt(
+        "zero_gradients",
+        f"{share:.1%} of the examples have a gradient of exactly 0: attacks by gradient cannot move them; look at a "
+        "black-box threat",
+    )
+
+
+def _falling(ap: Mapping[str, float], doubled: Mapping[str, float]) -> list[Doubt]:
+    """A doubt for each threat that twice the steps make stronger still."""
+    return [
+        Doubt(
+            "still_falling",
+            f"{name} with twice the steps lowers AP from {ap[name]:.4f} to {lower:.4f}: it has not come to its end; "
+            "give more --steps",
+        )
+        for name, lower in doubled.items()
+        if lower < ap[name] - FALLING
+    ]

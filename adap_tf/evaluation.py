@@ -25,8 +25,9 @@ PGD10 = PGD(steps=10, step_size=0.007)
 ON_LABELS = CrossEntropy(ADVERSARIAL)
 """What a threat ascends as a rule: each example's scores go against its labels, every example for itself."""
 
+Progress = Callable[[str, int], None]
 Network = Callable[..., tf.Tensor]  # images `[B, ...]`, training=False → logits `[B, C]`
-Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # images, labels, place of the first
+Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor, np.ndarray]  # images, labels, where their noise is, places
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ Threats = Mapping[str, Attack | Threat | None]
 class Evaluator:
     """Scores a network on a data set, clean and under attack, in compiled batches of one size.
 
-    Every example is attacked, also one that is already ranked wrong. The result for an example depends on its place
-    in the data set and on `seed`, not on the batch it falls in: the attack's noise is keyed by the place, and the last
-    batch is filled up rather than cut short.
+    Every example is attacked, also one that is already ranked wrong. The result for an example depends on its id
+    (its place in the data set if none is given) and on `seed`, not on the batch it falls in: the attack's noise is
+    keyed by the id, and the last batch is filled up rather than cut short.
 
     Args:
         network: images to logits `[B, C]`.
@@ -88,78 +89,98 @@ class Evaluator:
         self._flat = tf.function(partial(self._has_no_gradient))
 
     def scores(
-        self, image: np.ndarray, label: np.ndarray, progress: Callable[[str, int], None] = lambda *_: None
+        self,
+        image: np.ndarray,
+        label: np.ndarray,
+        progress: Progress = lambda *_: None,
+        ids: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
         """Logits `[n, C]` under each threat.
 
         Args:
             image: `[n, ...]`, float in [0, 1] or uint8 in 0…255.
             label: `[n, C]` or `[n]`, 0, 1 or NaN for unknown.
-            progress: called with a threat's name whenever a batch of it is done, and the number of examples done.
+            progress: called with a threat's name whenever a batch of it is done, and the number of examples done; and
+                with 0 whenever a threat on the ranking has looked at all examples.
+            ids: `[n]` int, at least 0, to which an example's noise belongs wherever it stands; its place if not given.
         """
-        found: dict[str, np.ndarray] = {}
+        examples, found = Examples(image, label, ids), {}
         for name in self.threats:
             parts: list[np.ndarray] = []
-            for _, scores in self._attacked(name, image, label):
+            for _, scores in self._attacked(name, examples, progress=progress):
                 parts.append(scores.numpy())
                 progress(name, min(sum(map(len, parts)), len(image)))
             found[name] = np.concatenate(parts)[: len(image)]
         return found
 
-    def average_precision(self, image: np.ndarray, label: np.ndarray) -> dict[str, dict[str, Any]]:
+    def average_precision(
+        self, image: np.ndarray, label: np.ndarray, ids: np.ndarray | None = None
+    ) -> dict[str, dict[str, Any]]:
         """What `summary` says of the scores."""
-        return summary(self.scores(image, label), label)
+        return summary(self.scores(image, label, ids=ids), label)
 
-    def attacked(self, threat: str, image: np.ndarray, label: np.ndarray, places: np.ndarray) -> np.ndarray:
+    def attacked(
+        self, threat: str, image: np.ndarray, label: np.ndarray, places: np.ndarray, ids: np.ndarray | None = None
+    ) -> np.ndarray:
         """Those examples `[k, ...]` as the attack perturbs them when it goes through the data set."""
         wanted = {int(place) // self.batch_size for place in places}
-        batches = zip(sorted(wanted), self._attacked(threat, image, label, wanted), strict=True)
+        batches = zip(sorted(wanted), self._attacked(threat, Examples(image, label, ids), wanted), strict=True)
         found = {number: images.numpy() for number, (images, _) in batches}
         return np.stack([found[place // self.batch_size][place % self.batch_size] for place in places])
 
     def zero_gradients(self, image: np.ndarray, label: np.ndarray) -> float:
-        """Share of the examples whose gradient by the image is exactly 0, so that an attack by gradient stays put."""
-        flat = [self._flat(*batch[:2]).numpy() for batch in self._batches(image, label)]
-        return float(np.concatenate(flat)[: len(image)].mean())
+        """Share of the examples whose gradient by the image is exactly 0, so that an attack by gradient stays put.
+
+        An example without a known label, which has nothing to be attacked against, does not count.
+        """
+        examples = Examples(image, label)
+        flat = [self._flat(*batch[:2]).numpy() for batch in self._batches(examples)]
+        known = np.isfinite(examples.label).any(axis=1)
+        return float(np.concatenate(flat)[: len(known)][known].mean()) if known.any() else 0.0
 
     def _attacked(
-        self, name: str, image: np.ndarray, label: np.ndarray, wanted: Iterable[int] | None = None
+        self,
+        name: str,
+        examples: Examples,
+        wanted: Iterable[int] | None = None,
+        progress: Progress = lambda *_: None,
     ) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         """Perturbed images and their scores, batch by batch; of those numbers alone if any are given."""
         threat, joint = self.threats[name], None
         if threat is not None and threat.term.joint:
-            joint = self._of_whole_set(threat, image, label)
-        for clean, known, first in self._batches(image, label, wanted):
+            joint = self._of_whole_set(threat, examples, lambda: progress(name, 0))
+        for clean, known, noise_at, places in self._batches(examples, wanted):
             scores = self._score(clean)
             if threat is None:
                 yield clean, scores
                 continue
-            attacked = self._compiled[name](clean, known, first) if joint is None else _rows(joint, first, clean)
+            attacked = self._compiled[name](clean, known, noise_at) if joint is None else tf.gather(joint, places)
             scores_adv = self._score(attacked)
-            if self.strict and joint is None:
+            if self.strict:
                 worse = _against(scores_adv, known) > _against(scores, known)
                 attacked, scores_adv = chosen(worse, attacked, clean), chosen(worse, scores_adv, scores)
             yield attacked, scores_adv
 
-    def _batches(self, image: np.ndarray, label: np.ndarray, wanted: Iterable[int] | None = None) -> Iterator[Batch]:
+    def _batches(self, examples: Examples, wanted: Iterable[int] | None = None) -> Iterator[Batch]:
         """Batches of one size, the last one filled up with copies of the last example."""
-        label = np.reshape(label, (len(label), -1))
-        numbers = range(-(-len(image) // self.batch_size)) if wanted is None else sorted(wanted)
+        n = len(examples)
+        numbers = range(-(-n // self.batch_size)) if wanted is None else sorted(wanted)
         for first in (number * self.batch_size for number in numbers):
-            places = np.minimum(np.arange(first, first + min(self.batch_size, len(image))), len(image) - 1)
-            unit = as_unit_range(tf.constant(image[places]))
-            yield unit, tf.constant(label[places], tf.float32), tf.constant(first, tf.int64)
+            places = np.minimum(np.arange(first, first + min(self.batch_size, n)), n - 1)
+            unit = as_unit_range(tf.constant(examples.image[places]))
+            yield unit, tf.constant(examples.label[places]), _noise_at(examples, places), places
 
-    def _perturbed(self, threat: Threat, image: tf.Tensor, label: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+    def _perturbed(self, threat: Threat, image: tf.Tensor, label: tf.Tensor, noise_at: tf.Tensor) -> tf.Tensor:
         network = threat.source or self.network
-        return perturbed(network, threat.attack, threat.term, image, label, self._noise(first), reach=self.reach)
+        return perturbed(network, threat.attack, threat.term, image, label, self._noise(noise_at), reach=self.reach)
 
-    def _of_whole_set(self, threat: Threat, image: np.ndarray, label: np.ndarray) -> tf.Tensor:
+    def _of_whole_set(self, threat: Threat, examples: Examples, looked: Callable[[], None]) -> tf.Tensor:
         """All images, perturbed by an attack on a joint term."""
-        unit, known = as_unit_range(tf.constant(image)), np.reshape(label, (len(label), -1))
-        ascent = WholeSet(threat.source or self.network, threat.term, unit, known, self.batch_size)
-        share = self.reach.share(unit, tf.constant(known, tf.float32))
-        return threat.attack(ascent, unit, self._noise(0), *(() if share is None else (share,)))
+        unit = as_unit_range(tf.constant(examples.image))
+        ascent = WholeSet(threat.source or self.network, threat.term, unit, examples.label, self.batch_size, looked)
+        share = self.reach.share(unit, tf.constant(examples.label))
+        noise = self._noise(_noise_at(examples, np.arange(len(examples))))
+        return threat.attack(ascent, unit, noise, *(() if share is None else (share,)))
 
     def _has_no_gradient(self, image: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
         """Whether an example's gradient is 0 in every feature, `[B]`."""
@@ -179,9 +200,14 @@ def _against(scores: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
     return ON_LABELS.ascent(Scored.of({ADVERSARIAL: scores}, label))[0]
 
 
-def _rows(images: tf.Tensor, first: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """As many images from a place on, the last one again and again where there are no more."""
-    return tf.gather(images, tf.minimum(tf.cast(first, tf.int32) + tf.range(len(like)), len(images) - 1))
+def _noise_at(examples: Examples, places: np.ndarray) -> tf.Tensor:
+    """Where the noise of the examples at those places begins if their ids follow each other, else the ids `[B]`.
+
+    One draw for all is faster than one each. The copies that fill up a batch take the numbers that come next.
+    """
+    ids = np.asarray(examples.ids)
+    own = ids[np.unique(places)]
+    return tf.constant(own[0] if (np.diff(own) == 1).all() else ids[places], tf.int64)
 
 
 def summary(

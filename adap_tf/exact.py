@@ -11,7 +11,7 @@ from adap_tf import losses
 from adap_tf.attacks import as_direction
 from adap_tf.data.examples import Examples
 from adap_tf.scored import ADVERSARIAL, Scored
-from adap_tf.terms import Gradients, Joint, Term
+from adap_tf.terms import CrossEntropy, Gradients, Joint, Term
 from adap_tf.weights import Population
 
 
@@ -55,6 +55,15 @@ class ExactAveragePrecision(Joint):
         gradient = tf.cast(gradients / tasks, h.dtype) * slope
         return tf.cast(tf.reduce_sum(values) / tasks, h.dtype), {self.view: gradient}
 
+    def ascent(self, batch: Scored, estimator: None = None, peek: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """The value and the gradient by the scores; an example whose slopes are all 0 goes against its labels.
+
+        Far scores have a sigmoid without slope, and a network that is sure of itself would seem robust.
+        """
+        value, slopes = super().ascent(batch, estimator, peek)
+        against = CrossEntropy(self.view).ascent(batch)[1]
+        return value, tf.where(tf.reduce_all(slopes == 0, axis=-1, keepdims=True), against, slopes)
+
     def _one_task(self, s: tf.Tensor, label: tf.Tensor, known: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Value, gradient by the scores `[n]`, and 1 if there is a positive, else 0."""
         anchors = tf.reduce_sum(label)
@@ -97,12 +106,19 @@ class WholeSet:
         image: clean images `[n, ...]` in [0, 1].
         label: `[n, C]`, 0, 1 or NaN for unknown.
         batch_size: images in the network at once; the last batch is filled up.
+        looked: called at the end of every look.
     """
 
     def __init__(
-        self, network: Callable[..., tf.Tensor], term: Term, image: tf.Tensor, label: np.ndarray, batch_size: int
+        self,
+        network: Callable[..., tf.Tensor],
+        term: Term,
+        image: tf.Tensor,
+        label: np.ndarray,
+        batch_size: int,
+        looked: Callable[[], None] = lambda: None,
     ):
-        self.network, self.term, self.batch_size = network, term, batch_size
+        self.network, self.term, self.batch_size, self.looked = network, term, batch_size, looked
         examples = Examples(np.zeros(len(label)), label)
         self.label, self.row = tf.constant(examples.label), tf.constant(examples.rows)
         self.estimator = term.estimator(Population(examples.positives, examples.known), "float32")
@@ -117,6 +133,7 @@ class WholeSet:
         values, slopes = self.term.ascent(batch, self.estimator, peek=True)
         directions = as_direction(slopes)
         parts = [self._differentiate(*part) for part in self._batches(image, directions)]
+        self.looked()
         return values, tf.concat(parts, axis=0)[: len(image)]
 
     def _scores(self, image: tf.Tensor) -> tf.Tensor:

@@ -78,24 +78,24 @@ def two_logits(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def by_foolbox(network: keras.Model, image: np.ndarray, label: np.ndarray, steps: int, batch_size: int) -> Run:
     """Foolbox' PGD, of two classes."""
-    foolbox = found("foolbox")
-    model = foolbox.TensorFlowModel(two_logits(network), bounds=(0, 1))
+    foolbox, scores = found("foolbox"), two_logits(network)
+    model = foolbox.TensorFlowModel(scores, bounds=(0, 1))
     attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP_SIZE, steps=steps, random_start=True)
 
     def batch(first: int) -> np.ndarray:
         x = tf.constant(image[first : first + batch_size])
         y = tf.constant(label[first : first + batch_size], tf.int64)
-        return network(attack.run(model, x, foolbox.criteria.Misclassification(y), epsilon=EPS), training=False).numpy()
+        return scores(attack.run(model, x, foolbox.criteria.Misclassification(y), epsilon=EPS)).numpy()
 
-    return lambda: np.concatenate([batch(first) for first in range(0, len(image), batch_size)])[:, 0]
+    return lambda: np.concatenate([batch(first) for first in range(0, len(image), batch_size)])[:, 1]
 
 
 def by_art(network: keras.Model, image: np.ndarray, label: np.ndarray, steps: int, batch_size: int) -> Run:
     """The Adversarial Robustness Toolbox' PGD, of two classes."""
     estimators = found("art.estimators.classification")
-    evasion = found("art.attacks.evasion")
+    evasion, scores = found("art.attacks.evasion"), two_logits(network)
     classifier = estimators.TensorFlowV2Classifier(
-        model=two_logits(network),
+        model=scores,
         nb_classes=2,
         input_shape=image.shape[1:],
         loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -107,9 +107,9 @@ def by_art(network: keras.Model, image: np.ndarray, label: np.ndarray, steps: in
     classes = np.eye(2)[label.astype(int)]
 
     def run() -> np.ndarray:
-        attacked = attack.generate(image, classes)
-        parts = [network(attacked[i : i + batch_size], training=False) for i in range(0, len(image), batch_size)]
-        return np.concatenate(parts)[:, 0]
+        attacked = tf.constant(attack.generate(image, classes))
+        parts = [scores(attacked[i : i + batch_size]) for i in range(0, len(image), batch_size)]
+        return np.concatenate(parts)[:, 1]
 
     return run
 

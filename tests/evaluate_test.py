@@ -14,6 +14,7 @@ from sklearn.metrics import average_precision_score
 
 import adap_tf
 from adap_tf import PGD, Threat
+from adap_tf.resampling import interval
 from train import evaluate, main
 from train.errors import UsageError
 from train.settings import THREATS, Settings, parse
@@ -194,6 +195,104 @@ def test_runs_on_other_examples_are_not_subtracted(runs, tmp_path, capsys):
     assert evaluate.main(list(map(str, command))) == 0
     assert results_of(tmp_path / "out")["differences"] == []
     assert "note: other has other examples than run" in capsys.readouterr().out
+    command = [runs[0], other, "--threats", "clean,pgd", "--quick", "--seed", "1", "--split-seed", "0", "--bootstrap"]
+    assert evaluate.main(list(map(str, [*command, "200", "--out", tmp_path / "same"]))) == 0
+    both = results_of(tmp_path / "same")
+    paired(both, tmp_path / "same")
+    assert evaluate.main(list(map(str, [*command[:5], *command[7:], "200", "--out", tmp_path / "own"]))) == 0
+    assert [run["seed"] for run in results_of(tmp_path / "own")["runs"].values()] == [0, 1]
+    paired(results_of(tmp_path / "own"), tmp_path / "own")
+
+
+def paired(results, out):
+    """The differences' intervals are those of one set of resamples."""
+    scores = {run: dict(np.load(out / f"scores-{run}.npz")) for run in ("run", "other")}
+    label = scores["run"].pop("label")
+    for pair in results["differences"]:
+        both = {run: scores[run][pair["threat"]] for run in scores}
+        samples = adap_tf.bootstrap(both, label, 200, results["settings"]["seed"] or 0)
+        wanted = interval(samples["run"] - samples["other"], pair["difference"])
+        np.testing.assert_allclose(pair["interval"], wanted, atol=1e-12)
+    assert [pair["threat"] for pair in results["differences"]] == ["clean", "pgd"]
+
+
+def test_runs_that_were_attacked_otherwise_are_not_subtracted(runs, tmp_path, capsys):
+    other = tmp_path / "other"
+    assert main.main(["--eps", "0.05", "--baseline", "none", "--out", str(other), *RUN]) == 0
+    command = [runs[0], other, "--threats", "clean,pgd", "--bootstrap", "10", "--quick", "--out", tmp_path / "out"]
+    assert evaluate.main(list(map(str, command))) == 0
+    assert [pair["threat"] for pair in results_of(tmp_path / "out")["differences"]] == ["clean"]
+    assert "note: other was attacked with other settings than run under pgd: their" in capsys.readouterr().out
+    assert evaluate.main(list(map(str, [*command, "--eps", "0.1", "--step-size", "0.02"]))) == 0
+    assert [pair["threat"] for pair in results_of(tmp_path / "out")["differences"]] == ["clean", "pgd"]
+    assert "note:" not in capsys.readouterr().out
+
+
+def test_apgd_is_at_least_as_strong_as_pgd(found):
+    for run in found[0]["runs"].values():
+        assert run["threats"]["apgd"]["ap"] <= run["threats"]["pgd"]["ap"] + 1e-3
+
+
+def test_some_of_the_examples_are_attacked_as_all_of_them_are(runs, found, tmp_path):
+    command = ["--threats", "clean,pgd,square", "--queries", "20", "--examples", "100", "--quick", "--bootstrap", "10"]
+    assert evaluate.main([str(runs[0]), *command, "--start", "0.001", "--out", str(tmp_path / "out")]) == 0
+    with np.load(tmp_path / "out" / "scores-run.npz") as some, np.load(found[1] / "scores-run.npz") as whole:
+        places = [int(np.flatnonzero(np.isclose(whole["clean"][:, 0], x, atol=1e-5))[0]) for x in some["clean"][:, 0]]
+        for threat in ("pgd", "square"):
+            np.testing.assert_allclose(some[threat], whole[threat][places], atol=1e-3)
+
+
+def test_transfer_from_the_network_itself_is_no_black_box(runs, tmp_path, capsys):
+    export, out = str(runs[0] / "export"), str(tmp_path / "out")
+    common = ["--threats", "clean,fgsm", "--transfer-steps", "60", "--quick", "--bootstrap", "10", "--out", out]
+    for attacker in (str(runs[0]), export):
+        assert evaluate.main([str(runs[0]), "--attacker", attacker, *common]) == 0
+        (entry,) = results_of(tmp_path / "out")["runs"].values()
+        assert entry["threats"]["transfer"]["ap"] < entry["threats"]["fgsm"]["ap"] - 0.01
+        assert "black_box_stronger" not in [warning["sign"] for warning in entry["warnings"]]
+        assert entry["notes"][0].startswith("transfer looks at the very network")
+        assert "note: transfer looks at the very network" in capsys.readouterr().out
+    assert evaluate.main([str(runs[0]), "--attacker", str(runs[1]), *common]) == 0
+    assert next(iter(results_of(tmp_path / "out")["runs"].values()))["notes"] == []
+
+
+def test_radii_by_class_stand_in_the_header(runs, tmp_path, capsys):
+    command = [str(runs[0]), "--threats", "clean,pgd", "--quick", "--bootstrap", "10", "--out", str(tmp_path / "out")]
+    assert evaluate.main([*command, "--eps-positives", "0.2"]) == 0
+    assert "ε = 0.2 in L∞ (positives 0.2, negatives 0.1)" in capsys.readouterr().out
+
+
+def test_without_a_radius_nothing_moves_and_nothing_complains(runs, tmp_path):
+    out = tmp_path / "out"
+    command = [str(runs[0]), "--threats", "clean,pgd", "--eps", "0", "--bootstrap", "10", "--out", str(out)]
+    assert evaluate.main(command) == 0
+    assert not (out / "figures" / "budget.png").exists()
+    assert (out / "figures" / "run-images.png").exists()
+
+
+def test_an_evaluation_takes_an_earlier_ones_place(runs, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+    command = ["--threats", "clean", "--bootstrap", "10", "--out", str(out)]
+    assert evaluate.main([str(runs[1]), *command]) == 0
+    assert (out / "figures" / "run-ce-pr.png").exists()
+    capsys.readouterr()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("train.evaluate.report", interrupted)
+        assert evaluate.main([str(runs[0]), *command]) == 130
+    ended = capsys.readouterr()
+    assert ended.err == "interrupted; nothing was written unless its path stands above\n"
+    assert "results" not in ended.out
+    assert list(results_of(out)["runs"]) == ["run-ce"]
+    with monkeypatch.context() as patch:
+        patch.setattr("train.evaluate.draw", interrupted)
+        assert evaluate.main([str(runs[0]), *command]) == 130
+    assert f"results     {out / 'results.json'}" in capsys.readouterr().out
+    assert list(results_of(out)["runs"]) == ["run"]
+    assert sorted(path.name for path in out.rglob("*")) == ["figures", "results.json", "scores-run.npz"]
 
 
 def test_mistakes_are_one_line_and_leave_nothing(runs, tmp_path, capsys):
@@ -215,6 +314,27 @@ def test_mistakes_are_one_line_and_leave_nothing(runs, tmp_path, capsys):
     assert "--examples: 5000 asked for, and there are 359" in failed(capsys, run, "--examples", "5000", *out)
     np.save(tmp_path / "mask.npy", np.ones((3, 3)))
     assert "--features: " in failed(capsys, run, "--features", tmp_path / "mask.npy", *out)
+    np.savez(tmp_path / "mask.npz", np.ones((8, 8, 1)))
+    assert "it is an archive" in failed(capsys, run, "--features", tmp_path / "mask.npz", *out)
+    np.save(tmp_path / "mask.npy", np.ones(0))
+    assert "mask.npy does not fit images of shape (8, 8, 1): it is empty" in failed(
+        capsys, run, "--features", tmp_path / "mask.npy", *out
+    )
+    (tmp_path / "mask.npy").write_bytes(b"")
+    assert "--features: " in failed(capsys, run, "--features", tmp_path / "mask.npy", *out)
+    assert "--examples: 3 of the test split hold no positive of '8'" in failed(capsys, run, "--examples", "3", *out)
+    other = tmp_path / "other"
+    shutil.copytree(runs[1], other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "positive": "3"}))
+    assert "--attacker: " in (message := failed(capsys, run, "--attacker", other, *out))
+    assert "was trained with --positive 3" in message
+    broken = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
+    broken.layers[-1].set_weights([np.full((64, 1), 3e38), np.zeros(1)])
+    broken.save(tmp_path / "infinite.keras")
+    assert "infinite.keras: scores under clean are not finite" in failed(
+        capsys, tmp_path / "infinite.keras", "--data", "digits", "--positive", "8", *out
+    )
     assert "--recalls: '2' is not accepted" in failed(capsys, run, "--recalls", "2", *out)
     assert "RUN" in failed(capsys)
     wide = keras.Sequential([keras.Input((9, 9, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
@@ -251,15 +371,54 @@ def test_numbers_come_from_the_options_then_the_run_then_the_paper():
     assert (halved.eps, halved.step_size) == (0.05, pytest.approx(0.01))
     assert limits(Settings(eps=16 / 255), {}).transfer_step_size == pytest.approx(0.006)
     assert limits(Settings(steps=3, step_size=0.5), run).steps == 3
-    reach = make_reach(Settings(eps=0.2, eps_positives=0.0, eps_negatives=0.1), 0.2, (8, 8, 1))
+    classes = Settings(eps=0.2, eps_positives=0.0, eps_negatives=0.1)
+    reach = make_reach(classes, limits(classes, run), (8, 8, 1))
     assert (reach.positives, reach.negatives) == (0.0, 0.5)
     margin = make_threats(Settings(threats="surrogate"), limits(Settings(), {}), {"margin": 0.3}, None)["surrogate"]
     assert margin.term.margin == 0.3
 
 
 @pytest.mark.parametrize(
+    ("given", "eps", "positives", "negatives"),
+    [
+        ({"eps_positives": 0.2}, 0.2, 0.2, 0.1),  # the other class keeps the run's own
+        ({"eps_negatives": 0.05}, 0.1, 0.1, 0.05),
+        ({"eps_positives": 0.02, "eps_negatives": 0.04}, 0.04, 0.02, 0.04),
+        ({"eps": 0.3, "eps_positives": 0.15}, 0.3, 0.15, 0.3),
+        ({"eps": 0.3}, 0.3, 0.3, 0.3),
+        ({}, 0.1, 0.1, 0.1),
+    ],
+)
+def test_a_class_without_a_radius_has_the_one_it_would_have_had(given, eps, positives, negatives):
+    settings = Settings(**given)
+    own = limits(settings, {"eps": 0.1})
+    assert (own.eps, own.eps_positives, own.eps_negatives) == (eps, positives, negatives)
+    reach = make_reach(settings, own, (8, 8, 1))
+    assert (reach.positives * eps, reach.negatives * eps) == (pytest.approx(positives), pytest.approx(negatives))
+
+
+def test_how_attacks_begin_and_end_is_an_option():
+    own = ["--start", "anywhere", "--keep", "best", "--momentum", "0.5", "--rho", "0.6", "--area", "0.3"]
+    settings, *_ = parse(["run", "--threats", ",".join(set(THREATS) - {"transfer"}), *own])
+    made = make_threats(settings, limits(settings, {}), {}, None)
+    pgd = PGD(eps=8 / 255, step_size=0.007, steps=10, start="anywhere", keep="best")
+    assert made["pgd"] == pgd == made["surrogate"].attack
+    assert made["apgd"] == adap_tf.APGD(eps=8 / 255, start="anywhere", momentum=0.5, rho=0.6)
+    assert made["fgsm"] == adap_tf.FGSM(eps=8 / 255, start="anywhere")
+    assert made["square"] == adap_tf.Square(eps=8 / 255, queries=1000, area=0.3)
+    assert Settings(start="0.01").start_point == 0.01
+    assert limits(Settings(strict=True, keep="last"), {}).keep == "last"
+
+
+@pytest.mark.parametrize(
     "options",
     [
+        {"start": "-1"},
+        {"start": "somewhere"},
+        {"keep": "first"},
+        {"momentum": 0.0},
+        {"rho": 2.0},
+        {"area": 0.0},
         {"eps": -1.0},
         {"steps": 0},
         {"confidence": 1.0},

@@ -10,6 +10,7 @@ import adap_tf
 import reference
 from adap_tf import APGD, FGSM, PGD, Evaluator, Reach, Square, Threat, average_precision
 from adap_tf.evaluation import EVALUATION_STREAM, arrays_of
+from adap_tf.exact import ExactAveragePrecision
 from adap_tf.noise import Noise
 
 
@@ -176,6 +177,34 @@ def test_no_threat_depends_on_batch_or_order_of_batches(data):
         np.testing.assert_allclose(found[threat], wanted[threat], atol=1e-4)
 
 
+@pytest.mark.parametrize("places", [np.random.default_rng(1).permutation(30), np.array([2, 3, 11, 25, 29])])
+def test_an_example_keeps_its_noise_wherever_it_stands(data, places):
+    image, label = data
+    network = adap_tf.BACKBONES["small_cnn"]((8, 8, 1))
+    starts = {"start": PGD(eps=0.5, step_size=1e-6, steps=1, start="anywhere")}  # little more than its noise
+    evaluator = Evaluator(network, {**ALL_THREATS, **starts}, batch_size=7)
+    wanted = evaluator.scores(image, label)
+    found = evaluator.scores(image[places], label[places], ids=places)
+    for threat in evaluator.threats:
+        np.testing.assert_allclose(found[threat], wanted[threat][places], atol=1e-4)
+    assert np.abs(evaluator.scores(image[places], label[places])["start"] - found["start"]).max() > 1e-3
+    attacked = evaluator.attacked("pgd", image[places], label[places], np.array([4, 1]), places)
+    np.testing.assert_allclose(attacked, evaluator.attacked("pgd", image, label, places[[4, 1]]), atol=1e-6)
+    ap = evaluator.average_precision(image[places], label[places], places)["start"]["ap"]
+    assert ap == pytest.approx(average_precision(found["start"], label[places])[0])
+
+
+def test_a_threat_on_the_ranking_keeps_an_examples_noise_too(data):
+    image, label = data
+    turned = np.random.default_rng(1).permutation(30)
+    threat = Threat(PGD(eps=0.1, step_size=0.03, steps=3, start=0.05), ExactAveragePrecision())
+    evaluator = Evaluator(adap_tf.BACKBONES["small_cnn"]((8, 8, 1)), {"surrogate": threat}, batch_size=7)
+    wanted = evaluator.scores(image, label)["surrogate"]
+    found = evaluator.scores(image[turned], label[turned], ids=turned)["surrogate"]
+    np.testing.assert_allclose(found, wanted[turned], atol=1e-4)
+    assert np.abs(evaluator.scores(image[turned], label[turned])["surrogate"] - found).max() > 1e-3
+
+
 def test_nothing_of_the_trainer_moves(data):
     model = adap_tf.AdversarialModel(adap_tf.BACKBONES["small_cnn"]((8, 8, 1)), "adap_lpn", 10, examples=30)
     model.compile()
@@ -239,10 +268,11 @@ def test_strict_keeps_the_clean_image_where_the_attack_only_helps(table):
 def test_strict_ap_is_at_most_the_clean(data):
     for seed in range(3):
         keras.utils.set_random_seed(seed)
-        evaluator = Evaluator(adap_tf.BACKBONES["small_cnn"]((8, 8, 1)), {"clean": None, **ALL_THREATS}, strict=True)
+        threats = {"clean": None, **ALL_THREATS, "ranking": Threat(PGD(eps=0.1, steps=2), adap_tf.Listwise())}
+        evaluator = Evaluator(adap_tf.BACKBONES["small_cnn"]((8, 8, 1)), threats, strict=True)
         scores = evaluator.scores(*data)
         clean = average_precision(scores["clean"], data[1])
-        for threat in ALL_THREATS:
+        for threat in (*ALL_THREATS, "ranking"):
             assert average_precision(scores[threat], data[1]) <= clean
 
 
@@ -320,6 +350,9 @@ def test_zero_gradients_are_counted(data):
     )
     gate.set_weights([np.ones((64, 1))])
     assert Evaluator(gate, {}, batch_size=7).zero_gradients(image, data[1]) == pytest.approx(24 / 30)
+    half = np.where(np.arange(30)[:, None] < 12, data[1], np.nan)
+    assert Evaluator(gate, {}, batch_size=7).zero_gradients(image, half) == pytest.approx(6 / 12)
+    assert Evaluator(gate, {}).zero_gradients(image, np.full((30, 1), np.nan)) == 0
     assert np.abs(scores).max() <= 1
 
 
@@ -328,3 +361,7 @@ def test_progress_is_told(data):
     evaluator = Evaluator(adap_tf.BACKBONES["mlp"]((8, 8, 1)), THREATS, batch_size=12)
     evaluator.scores(*data, progress=lambda *done: told.append(done))
     assert told == [(threat, n) for threat in THREATS for n in (12, 24, 30)]
+    told.clear()
+    threat = Threat(PGD(eps=0.1, steps=12), ExactAveragePrecision())
+    Evaluator(evaluator.network, {"x": threat}, 12).scores(*data, progress=lambda *done: told.append(done))
+    assert told == [("x", 0)] * 12 + [("x", n) for n in (12, 24, 30)]

@@ -101,3 +101,18 @@ def test_threats_on_the_ranking_lower_ap(rng, term, start, attack):
     images = evaluator.attacked("ranking", image, label, places)
     assert np.abs(images - image[places]).max() <= 0.15 + 1e-6
     np.testing.assert_allclose(images @ weight, scores["ranking"][places], atol=1e-5)
+
+
+def test_a_network_that_is_sure_of_itself_is_attacked_as_any_other(rng):
+    image = rng.uniform(0.2, 0.8, (200, 6)).astype(np.float32)
+    weight = rng.normal(size=(6, 1)).astype(np.float32)
+    logits = image @ weight
+    label = (logits > np.quantile(logits, 0.8)).astype(np.float32)
+    ap = []
+    for scale in (1, 100, 10_000):  # of the last, no score has a sigmoid with a slope
+        network = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1)])
+        network.set_weights([scale * weight, -scale * np.quantile(logits, [0.8])])
+        threat = Threat(PGD(eps=0.1, step_size=0.03, steps=5), ExactAveragePrecision())
+        ap.append(average_precision(Evaluator(network, {"x": threat}).scores(image, label)["x"], label)[0])
+    assert ap[0] < 0.8
+    np.testing.assert_allclose(ap, ap[0], atol=0.02)

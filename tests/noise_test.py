@@ -45,3 +45,12 @@ def test_uniform_numbers_are_uniform():
     np.testing.assert_allclose(found, (np.arange(1e5) + 0.5) / 1e5, atol=0.01)
     assert found[0] >= 0
     assert found[-1] <= 1
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 5, 5, 3)])
+@pytest.mark.parametrize("number", [0, 2])
+def test_noise_of_places_is_what_the_slice_has_there(shape, number):
+    whole, places = draw([1, 2], 0, (8, *shape[1:]), draw=number).numpy(), np.array([6, 0, 3, 3])
+    np.testing.assert_array_equal(draw([1, 2], tf.constant(places), shape, draw=number), whole[places])
+    graph = tf.function(lambda places: draw([1, 2], places, shape, draw=number))
+    np.testing.assert_array_equal(graph(tf.constant(places)), whole[places])

@@ -8,8 +8,10 @@ if not __package__:  # run as a file: its folder is on the path, and the project
 
 import train  # noqa: F401, I001  # before TensorFlow
 
+import contextlib
 import itertools
-from collections.abc import Sequence
+import shutil
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,13 +26,13 @@ from train.run_folder import replacing, write_json
 from train.settings import parse
 from train.subjects import Subject, load_subject
 
-OURS = ("figures", "results", "scores")  # how the names in an evaluation's folder begin
+OURS = ("figures", "results", "scores", ".part")  # how the names in an evaluation's folder begin
 SHOWN = 5  # images of each class in the figure of perturbations
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; the exit status."""
-    return ended(lambda: evaluated_and_reported(arguments), "nothing was written")
+    return ended(lambda: evaluated_and_reported(arguments), "nothing was written unless its path stands above")
 
 
 def evaluated_and_reported(arguments: Sequence[str] | None) -> None:
@@ -45,18 +47,19 @@ def evaluated_and_reported(arguments: Sequence[str] | None) -> None:
     attacker = None if settings.attacker is None else load_subject(settings.attacker)
     folder = subjects[0].home / "evaluation" if out is None else Path(out).resolve()
     found = [Evaluation(name, s, attacker, settings) for name, s in zip(names(subjects), subjects, strict=True)]
-    prepare(folder)
-    for evaluation in found:
-        evaluation.run()
-        report(evaluation)
-        draw(evaluation, folder / "figures")
-    same = [evaluation for evaluation in found if evaluation.same_examples(found[0])]
+    with prepared(folder):
+        for evaluation in found:
+            evaluation.run()
+            report(evaluation)
+    comparable = [evaluation.comparable(found[0]) for evaluation in found]
     pairs = differences(
-        [each.name for each in same], [each.measures for each in same], [each.samples for each in same], settings
+        [each.name for each in found],
+        [each.measures for each in found],
+        [each.samples for each in found],
+        comparable,
+        settings,
     )
-    report_differences(found, same, pairs)
-    draw_together(found, folder / "figures")
-    write_scores(found, folder)
+    report_differences(found, comparable, pairs)
     results = {
         "settings": settings.resolved(),
         "runs": {evaluation.name: evaluation.results() for evaluation in found},
@@ -64,8 +67,12 @@ def evaluated_and_reported(arguments: Sequence[str] | None) -> None:
         "versions": versions(),
         "timing": {evaluation.name: round(evaluation.seconds, 2) for evaluation in found},
     }
-    write_json(folder / "results.json", results)
-    print(f"\n{'results':<12}{folder / 'results.json'}\n{'figures':<12}{folder / 'figures'}")
+    write(found, results, folder)
+    print(f"\n{'results':<12}{folder / 'results.json'}", flush=True)
+    for evaluation in found:
+        draw(evaluation, folder / "figures")
+    draw_together(found, folder / "figures")
+    print(f"{'figures':<12}{folder / 'figures'}")
 
 
 def names(subjects: Sequence[Subject]) -> list[str]:
@@ -78,8 +85,9 @@ def names(subjects: Sequence[Subject]) -> list[str]:
     return found
 
 
-def prepare(folder: Path) -> None:
-    """Makes the folder.
+@contextlib.contextmanager
+def prepared(folder: Path) -> Iterator[None]:
+    """Makes the folder; if what follows fails, an empty one goes again.
 
     Raises:
         UsageError: it cannot be made, or is not one of evaluations.
@@ -92,9 +100,15 @@ def prepare(folder: Path) -> None:
             raise UsageError(
                 f"--out: {folder} holds {strange[0]} and is no evaluation's; give a new or an empty folder"
             )
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out: cannot write {folder}: {error.strerror or error}") from None
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
 
 
 def report(evaluation: Evaluation) -> None:
@@ -120,6 +134,8 @@ def report(evaluation: Evaluation) -> None:
         )
     for threat, ap in evaluation.doubled.items():
         print(f"{threat} with twice the steps: {ap:.4f}")
+    for note in evaluation.notes:
+        print(f"note: {note}")
     for doubt in evaluation.doubts:
         print(f"warning: {doubt.text}")
 
@@ -129,16 +145,15 @@ def reach_of(evaluation: Evaluation) -> str:
     reach, words = evaluation.reach, []
     if reach is EVERYTHING:
         return ""
-    for name in ("positives", "negatives"):
-        if (share := getattr(reach, name)) < 1:
-            words.append(f"{name} {share * evaluation.limits.eps:.4g}")
+    if min(reach.positives, reach.negatives) < 1:
+        words += [f"{name} {getattr(evaluation.limits, f'eps_{name}'):.4g}" for name in ("positives", "negatives")]
     if reach.features is not None:
         words.append(f"{(reach.features > 0).mean():.0%} of the features")
     return f" ({', '.join(words)})"
 
 
 def report_differences(
-    found: Sequence[Evaluation], same: Sequence[Evaluation], pairs: Sequence[dict[str, Any]]
+    found: Sequence[Evaluation], comparable: Sequence[Collection[str]], pairs: Sequence[dict[str, Any]]
 ) -> None:
     """A line a pair of runs and threat."""
     if pairs:
@@ -146,34 +161,41 @@ def report_differences(
     for pair in pairs:
         low, high = pair["interval"]
         print(f"{pair['runs'][1]:<28}{pair['threat']:<11}{pair['difference']:>+8.4f}  {low:+.4f} to {high:+.4f}")
-    for evaluation in found:
-        if evaluation not in same:
+    for evaluation, alike in zip(found, comparable, strict=True):
+        others = ", ".join(threat for threat in evaluation.measures if threat not in alike)
+        if not evaluation.same_examples(found[0]):
             print(f"note: {evaluation.name} has other examples than {found[0].name}: their difference means nothing")
+        elif others:
+            print(
+                f"note: {evaluation.name} was attacked with other settings than {found[0].name} under {others}: "
+                "their difference means nothing"
+            )
 
 
 def draw(evaluation: Evaluation, folder: Path) -> None:
     """The figures of one network; of several tasks, those of ranks show the first."""
     scores, label, name = evaluation.scores, evaluation.examples.label, evaluation.name
     figures.precision_recall({name: {"label": label, **scores}}, folder / f"{name}-pr.png", list(scores))
-    threat = evaluation.shown_threat
+    threat, limits = evaluation.shown_threat, evaluation.limits
     if threat is None or CLEAN not in scores or not evaluation.measures[threat]["budget"]:
         return
     task, curve = next(iter(evaluation.measures[threat]["budget"].items()))
     number = evaluation.tasks.index(task)
     y, clean, attacked = label[:, number], scores[CLEAN][:, number], scores[threat][:, number]
-    ranking_figures.score_shift(y, clean, attacked, threat, folder / f"{name}-shift.png")
-    ranking_figures.ranked_list(y, clean, attacked, threat, folder / f"{name}-ranked.png")
+    title = f"{name}, task {task!r}"
+    ranking_figures.score_shift(y, clean, attacked, threat, title, folder / f"{name}-shift.png")
+    ranking_figures.ranked_list(y, clean, attacked, threat, title, folder / f"{name}-ranked.png")
     damaging = [each["example"] for each in curve["examples"]]
     order = np.array([*damaging, *(place for place in range(len(y)) if place not in set(damaging))])
     shown = np.concatenate([order[y[order] == 1][:SHOWN], order[y[order] == 0][:SHOWN]])
     images = evaluation.examples.image
-    perturbed = evaluation.evaluator.attacked(threat, images, label, shown)
+    perturbed = evaluation.evaluator.attacked(threat, images, label, shown, evaluation.examples.ids)
     figures.perturbations(
         images[shown],
         perturbed,
         clean[shown],
         attacked[shown],
-        evaluation.limits.eps,
+        limits.eps if evaluation.settings.norm == "linf" else None,
         task,
         folder / f"{name}-images.png",
     )
@@ -189,16 +211,23 @@ def draw_together(found: Sequence[Evaluation], folder: Path) -> None:
         }
         for evaluation in found
     }
-    if any(curves.values()):
-        ranking_figures.budget_curves(curves, folder / "budget.png")
+    if any(len(curve) > 1 for of_run in curves.values() for curve in of_run.values()):
+        ranking_figures.budget_curves(curves, found[0].tasks[0], folder / "budget.png")
 
 
-def write_scores(found: Sequence[Evaluation], folder: Path) -> None:
-    """Keeps labels and scores, for further analysis."""
+def write(found: Sequence[Evaluation], results: dict[str, Any], folder: Path) -> None:
+    """Keeps the results, and labels and scores for further analysis, in place of an earlier evaluation's files."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    (folder / "figures").mkdir()
     for evaluation in found:
         path = folder / f"scores-{evaluation.name}.npz"
         with replacing(path) as part, part.open("wb") as file:
             np.savez(file, allow_pickle=False, label=evaluation.examples.label, **evaluation.scores)
+    write_json(folder / "results.json", results)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """One network under all threats: its scores, what they say, and what speaks against that."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -12,14 +13,16 @@ from adap_tf import Evaluator, doubts
 from adap_tf.data import Examples, Source, same_images, splits
 from adap_tf.metrics import mean_average_precision
 from adap_tf.resampling import bootstrap
+from train.config import flag
 from train.errors import UsageError
-from train.measures import measured, with_worst
+from train.measures import WORST, measured, with_worst
 from train.settings import Settings
 from train.sources import DataOptions, load_splits
 from train.subjects import Subject
 from train.threats import limits, make_reach, make_threats, with_twice_the_steps
 
 WHITE_BOX = ("pgd", "apgd")
+LOOKED_AT = 64  # images that tell two networks apart
 
 
 class Evaluation:
@@ -39,12 +42,15 @@ class Evaluation:
         self.name, self.subject, self.settings = name, subject, settings
         self.examples, self.tasks = examples_of(subject, settings)
         shape = self.examples.image.shape[1:]
-        for network in (subject, attacker):
-            if network is not None:
-                network.check(shape, self.tasks)
+        subject.check(shape, self.tasks)
+        if attacker is not None:
+            self._check_attacker(attacker)
+            attacker.check(shape, self.tasks)
+        self._check_positives()
+        self.transfers = attacker is not None and not attacker.is_network_of(subject, self.examples.image[:LOOKED_AT])
         self.limits = limits(settings, subject.config)
         self.seed = subject.config.get("seed", 0) if settings.seed is None else settings.seed
-        self.reach = make_reach(settings, self.limits.eps, shape)
+        self.reach = make_reach(settings, self.limits, shape)
         source = None if attacker is None else attacker.network
         self.evaluator = self._evaluator(make_threats(settings, self.limits, subject.config, source))
 
@@ -52,16 +58,21 @@ class Evaluation:
         """Scores the examples under every threat, and asks what speaks against the result.
 
         Afterwards there are `scores` by threat, the bootstrapped AP as `samples`, `measures` by threat, and `doubts`.
+        Whatever run it is, the same examples have the same resamples.
+
+        Raises:
+            UsageError: scores are not finite.
         """
         started = time.perf_counter()
         image, label = self.examples.image, self.examples.label
         self.scores = with_worst(self._scored(self.evaluator), label)
-        self.samples = bootstrap(self.scores, label, self.settings.bootstrap, self.seed)
+        self.samples = bootstrap(self.scores, label, self.settings.bootstrap, self.settings.seed or 0)
         self.measures = measured(self.scores, label, self.tasks, self.samples, self.settings)
         self.doubled = {} if self.settings.quick else self._with_twice_the_steps()
         self.zero_gradients = self.evaluator.zero_gradients(image, label)
         ap = {threat: found["ap"] for threat, found in self.measures.items()}
-        self.doubts = doubts(ap, zero_gradients=self.zero_gradients, doubled=self.doubled)
+        black_box = ("square", "transfer") if self.transfers else ("square",)
+        self.doubts = doubts(ap, zero_gradients=self.zero_gradients, black_box=black_box, doubled=self.doubled)
         self.seconds = time.perf_counter() - started
 
     def results(self) -> dict[str, Any]:
@@ -76,13 +87,32 @@ class Evaluation:
             "twice_the_steps": self.doubled,
             "zero_gradients": self.zero_gradients,
             "warnings": [doubt._asdict() for doubt in self.doubts],
+            "notes": self.notes,
         }
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the numbers has to know."""
+        if self.transfers or "transfer" not in self.evaluator.threats:
+            return []
+        return ["transfer looks at the very network that is evaluated, so it is no black-box threat here"]
 
     @property
     def shown_threat(self) -> str | None:
         """The threat for figures: the strongest of those against each example by itself, None if there is none."""
         found = [name for name, threat in self.evaluator.threats.items() if threat and not threat.term.joint]
         return min(found, key=lambda name: self.measures[name]["ap"], default=None)
+
+    def comparable(self, other: "Evaluation") -> set[str]:
+        """The threats under which another was evaluated alike: by the same attack and limits, on the same examples."""
+        if not self.same_examples(other):
+            return set()
+        alike = {
+            name
+            for name, threat in self.evaluator.threats.items()
+            if threat is None or (threat == other.evaluator.threats[name] and self.limits == other.limits)
+        }
+        return alike | ({WORST} if len(alike) == len(self.evaluator.threats) else set())
 
     def same_examples(self, other: "Evaluation") -> bool:
         """Whether another was evaluated on the same examples, in the same order, for the same tasks."""
@@ -91,6 +121,23 @@ class Evaluation:
             and np.array_equal(self.examples.label, other.examples.label, equal_nan=True)
             and same_images(self.examples.image, other.examples.image)
         )
+
+    def _check_attacker(self, attacker: Subject) -> None:
+        for name in ("data", "positive"):
+            own = getattr(self.settings, name) or self.subject.config[name]
+            if (others := attacker.config.get(name, own)) != own:
+                raise UsageError(
+                    f"--attacker: {attacker.path} was trained with {flag(name)} {others}, and {self.subject.path} is "
+                    f"evaluated with {own}"
+                )
+
+    def _check_positives(self) -> None:
+        for task, count in zip(self.tasks, self.examples.positives, strict=True):
+            if not count:
+                raise UsageError(
+                    f"--examples: {len(self.examples)} of the {self.settings.split} split hold no positive of "
+                    f"{task!r}; more are needed"
+                )
 
     def _evaluator(self, threats: Mapping[str, Any]) -> Evaluator:
         return Evaluator(
@@ -117,12 +164,18 @@ class Evaluation:
         """The scores, with a bar that shows how far it is."""
         n, order = len(self.examples), list(evaluator.threats)
         with tqdm(desc=self.name, total=n * len(order), unit="image", leave=False, disable=None) as bar:
+            looks: Counter[str] = Counter()
 
             def progress(threat: str, done: int) -> None:
-                bar.set_postfix_str(threat, refresh=False)
+                looks[threat] += not done
+                bar.set_postfix_str(threat if done else f"{threat}, look {looks[threat]}", refresh=not done)
                 bar.update(order.index(threat) * n + done - bar.n)
 
-            return evaluator.scores(self.examples.image, self.examples.label, progress)
+            found = evaluator.scores(self.examples.image, self.examples.label, progress, self.examples.ids)
+        for threat, scores in found.items():
+            if not np.isfinite(scores).all():
+                raise UsageError(f"{self.subject.path}: scores under {threat} are not finite; nothing can be ranked")
+        return found
 
 
 def examples_of(subject: Subject, settings: Settings) -> tuple[Examples, tuple[str, ...]]:

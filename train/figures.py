@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")  # no screen is needed
 
 import numpy as np
+import tensorflow as tf
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from sklearn.metrics import precision_recall_curve
 
+from adap_tf.data.examples import as_unit_range
 from adap_tf.metrics import mean_average_precision
 
 DASHES = ((6, 1, 1, 1, 1, 1), (1, 3), (8, 3), (3, 1, 1, 1), (10, 2, 2, 2))  # beyond those that have a name
@@ -21,7 +24,7 @@ Scores = Mapping[str, np.ndarray]
 
 
 def precision_recall(runs: Mapping[str, Scores], path: Path, threats: Sequence[str] = ("clean", "pgd")) -> None:
-    """Precision against recall, clean and attacked; a colour a run and a style a threat, of one run a colour a threat.
+    """Precision against recall, clean and attacked.
 
     Args:
         runs: for each run, `label` and the scores under each threat, `[n, C]`; of several tasks, the mean precision
@@ -32,17 +35,33 @@ def precision_recall(runs: Mapping[str, Scores], path: Path, threats: Sequence[s
     figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
     for number, (run, scores) in enumerate(runs.items()):
         for order, threat in enumerate(threats):
-            colour, style = (number, order) if len(runs) > 1 else (order, 0)
             recall, precision = _curve(scores["label"], scores[threat])
             ap = mean_average_precision(scores[threat], scores["label"])
             text = f"{run}, {threat}: AP {ap:.3f}"
-            axes.plot(recall, precision, linestyle=STYLES[style % len(STYLES)], color=f"C{colour}", label=text)
+            axes.plot(recall, precision, **look(len(runs), number, order), label=text)
     label = next(iter(runs.values()))["label"]
     prevalence, tasks = float(np.nanmean(label)), label.shape[1]
     axes.axhline(prevalence, color="grey", linewidth=0.8, label=f"chance: {prevalence:.3f}")
     axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02))
     axes.set_title("Test data" if tasks == 1 else f"Test data, mean over {tasks} tasks")
-    figure.legend(fontsize="small", loc="outside right upper")
+    save_with_legend(figure, path)
+
+
+def look(runs: int, number: int, order: int) -> dict[str, Any]:
+    """How the line of a run and a threat is drawn: a colour a run and a style a threat, of one run a colour a threat.
+
+    Args:
+        runs: how many there are.
+        number: of the run.
+        order: number of the threat.
+    """
+    colour, style = (number, order) if runs > 1 else (order, 0)
+    return {"color": f"C{colour}", "linestyle": STYLES[style % len(STYLES)]}
+
+
+def save_with_legend(figure: plt.Figure, path: Path) -> None:
+    """Writes a figure with its legend beside it, the lines long enough to show their dashes, and closes it."""
+    figure.legend(fontsize="small", loc="outside right upper", handlelength=4)
     save(figure, path)
 
 
@@ -81,23 +100,26 @@ def perturbations(
     adversarial: np.ndarray,
     scores: np.ndarray,
     scores_adv: np.ndarray,
-    eps: float,
+    eps: float | None,
     task: str,
     path: Path,
 ) -> None:
     """A column an example: the image, the perturbation (grey is 0, black and white are ∓ε), the perturbed image.
 
     Args:
-        clean: images `[k, ...]` in [0, 1].
-        adversarial: the same, perturbed.
+        clean: images `[k, ...]`, float in [0, 1] or uint8 in 0…255.
+        adversarial: the same in [0, 1], perturbed.
         scores: their logits, `[k]`, of one task.
         scores_adv: logits of the perturbed ones, `[k]`.
-        eps: radius of the ball.
+        eps: largest change of any feature; if None, as in a ball that does not say, the largest that there is.
         task: the task's name.
         path: PNG file to write.
     """
     figure, grid = plt.subplots(3, len(clean), figsize=(1.1 * len(clean), 3.8), layout="constrained", squeeze=False)
-    rows = (clean, 0.5 + (adversarial - clean) / (2 * eps), adversarial)
+    clean = as_unit_range(tf.constant(clean)).numpy()
+    moved = adversarial - clean
+    widest = (np.abs(moved).max() if eps is None else eps) or 1.0  # where nothing moves, all is grey
+    rows = (clean, 0.5 + moved / (2 * widest), adversarial)
     for name, row, axes in zip(("clean", "perturbation", "attacked"), rows, grid, strict=True):
         axes[0].set_ylabel(name)
         for image, cell in zip(row, axes, strict=True):

@@ -1,6 +1,6 @@
 """What scores say: AP with intervals and at other prevalences, precision at recalls, Theorem 1, budget curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,20 +91,25 @@ def _ties(logits: np.ndarray, label: np.ndarray) -> int:
 
 
 def differences(
-    names: Sequence[str], results: Sequence[Mapping[str, Any]], samples: Sequence[Scores], settings: Settings
+    names: Sequence[str],
+    results: Sequence[Mapping[str, Any]],
+    samples: Sequence[Scores],
+    comparable: Sequence[Collection[str]],
+    settings: Settings,
 ) -> list[dict[str, Any]]:
     """AP of the first run minus that of each other, under each threat, with intervals from paired resamples.
 
     Args:
         names: of the runs.
         results: what `measured` says of each.
-        samples: of each, drawn on the same resamples of the same examples.
+        samples: of each, drawn on the same resamples where the examples are the same.
+        comparable: for each, the threats under which it was evaluated as the first was.
         settings: the confidence.
     """
     found = []
-    for name, other, other_samples in list(zip(names, results, samples, strict=True))[1:]:
+    for name, other, other_samples, alike in list(zip(names, results, samples, comparable, strict=True))[1:]:
         for threat in results[0]:
-            if threat in other:
+            if threat in alike and threat in other:
                 difference = results[0][threat]["ap"] - other[threat]["ap"]
                 low, high = interval(samples[0][threat] - other_samples[threat], difference, settings.confidence)
                 found.append(

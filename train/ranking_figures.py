@@ -10,13 +10,15 @@ from scipy.special import expit
 from sklearn.metrics import average_precision_score
 
 from adap_tf.budget import budget_curve
-from train.figures import STYLES, save
+from train.figures import look, save, save_with_legend
 
 POSITIVE, NEGATIVE = "tab:red", "tab:blue"
 LISTED = 60  # examples in the figure of a ranked list
 
 
-def score_shift(label: np.ndarray, clean: np.ndarray, attacked: np.ndarray, threat: str, path: Path) -> None:
+def score_shift(
+    label: np.ndarray, clean: np.ndarray, attacked: np.ndarray, threat: str, title: str, path: Path
+) -> None:
     """Where an attack moves the scores of positives and of negatives (the paper's Figure 3).
 
     Args:
@@ -24,6 +26,7 @@ def score_shift(label: np.ndarray, clean: np.ndarray, attacked: np.ndarray, thre
         clean: logits `[n]`.
         attacked: logits `[n]` under the threat.
         threat: its name.
+        title: whose scores these are.
         path: PNG file to write.
     """
     figure, (scatter, histogram) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
@@ -46,10 +49,13 @@ def score_shift(label: np.ndarray, clean: np.ndarray, attacked: np.ndarray, thre
     histogram.set(xlabel="score (logit)", ylabel="density")
     scatter.legend(fontsize="small")
     histogram.legend(fontsize="small")
+    figure.suptitle(title, fontsize="medium")
     save(figure, path)
 
 
-def ranked_list(label: np.ndarray, clean: np.ndarray, attacked: np.ndarray, threat: str, path: Path) -> None:
+def ranked_list(
+    label: np.ndarray, clean: np.ndarray, attacked: np.ndarray, threat: str, title: str, path: Path
+) -> None:
     """A ranked list before and after the one example is attacked that hurts AP most (the paper's Figure 1).
 
     Of larger data it shows the share of positives and negatives that makes 60 examples, at least 5 positives.
@@ -59,6 +65,7 @@ def ranked_list(label: np.ndarray, clean: np.ndarray, attacked: np.ndarray, thre
         clean: logits `[n]`.
         attacked: logits `[n]` under the threat.
         threat: its name.
+        title: whose list this is.
         path: PNG file to write.
     """
     shown = _sample(label)
@@ -73,6 +80,7 @@ def ranked_list(label: np.ndarray, clean: np.ndarray, attacked: np.ndarray, thre
         cell.set_title(
             f"{what}: AP {average_precision_score(y, scores):.3f}, accuracy {accuracy:.3f}", fontsize="medium"
         )
+    figure.suptitle(title, fontsize="medium")
     axes[1].set_xlabel(f"rank among {len(shown)} examples; positives red, negatives blue, the attacked one framed")
     save(figure, path)
 
@@ -102,11 +110,12 @@ def _spread(places: np.ndarray, count: int) -> np.ndarray:
     return places[np.linspace(0, len(places) - 1, min(count, len(places))).astype(int)]
 
 
-def budget_curves(curves: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> None:
-    """AP against the number of attacked examples; a colour a run and a style a threat.
+def budget_curves(curves: Mapping[str, Mapping[str, np.ndarray]], task: str, path: Path) -> None:
+    """AP against the number of attacked examples.
 
     Args:
         curves: AP `[k + 1]` by threat, by run.
+        task: whose AP it is.
         path: PNG file to write.
     """
     figure, axes = plt.subplots(figsize=(8.5, 4), layout="constrained")
@@ -114,8 +123,7 @@ def budget_curves(curves: Mapping[str, Mapping[str, np.ndarray]], path: Path) ->
     for number, (run, of_run) in enumerate(curves.items()):
         for order, (threat, ap) in enumerate(of_run.items()):
             whole = np.append(ap, np.full(longest - len(ap), ap[-1]))  # no further example would lower it
-            style = STYLES[order % len(STYLES)]
-            axes.plot(range(longest), whole, linestyle=style, color=f"C{number}", label=f"{run}, {threat}")
+            axes.plot(range(longest), whole, **look(len(curves), number, order), label=f"{run}, {threat}")
     axes.set(xlabel="attacked examples, the most damaging first", ylabel="AP", ylim=(0, 1.02))
-    figure.legend(fontsize="small", loc="outside right upper")
-    save(figure, path)
+    axes.set_title(f"Task {task!r}", fontsize="medium")
+    save_with_legend(figure, path)

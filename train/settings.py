@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
+from adap_tf.attacks import APGD, PGD, Square
+from adap_tf.attacks.base import ANYWHERE, KEEPS, RANGES
 from adap_tf.geometry import NORMS
 from train.errors import UsageError
 from train.fields import COUNT, NON_NEGATIVE, POSITIVE, WHOLE, Check, check_fields, one_of, option
@@ -32,6 +34,19 @@ def _are_threats(text: str) -> bool:
     return len(set(names)) == len(names) and set(names) <= set(THREATS)
 
 
+def _start(text: str) -> float | str:
+    """A standard deviation, or the word that stands for the whole ball."""
+    return text if text == ANYWHERE else float(text)
+
+
+def _is_start(text: str) -> bool:
+    accepts, _ = RANGES["start"]
+    try:
+        return accepts(_start(text))
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings(DataOptions):
     """An evaluation. Every field is an option of the same name; None stands for what the run was trained with.
@@ -50,8 +65,8 @@ class Settings(DataOptions):
         default=None,
     )
     strict: bool = option(
-        "each example keeps the worst of all points that an attack visits in 40 steps from 3 starts, and of the clean "
-        "image",
+        "each example keeps the worst of all points that an attack visits in 40 steps from 3 starts (one start for "
+        "attacks on the ranking), and of the clean image",
         kind=bool,
         default=False,
     )
@@ -60,9 +75,14 @@ class Settings(DataOptions):
     )
     norm: str = option("of the ball; l2 needs --eps", one_of(NORMS), default="linf")
     eps_positives: float | None = option(
-        "ε of positives, up to --eps; 0 leaves them alone", NON_NEGATIVE, float, default=None
+        "ε of positives, up to --eps if that is given; 0 leaves them alone", NON_NEGATIVE, float, default=None
     )
-    eps_negatives: float | None = option("the same of negatives", NON_NEGATIVE, float, default=None)
+    eps_negatives: float | None = option(
+        "the same of negatives; of --eps and these two, what is not given is the run's",
+        NON_NEGATIVE,
+        float,
+        default=None,
+    )
     features: str | None = option(
         ".npy file of the shape of an image: the share of ε by which each feature may change, 0 for not at all",
         default=None,
@@ -77,9 +97,24 @@ class Settings(DataOptions):
         default=None,
     )
     restarts: int | None = option(
-        "starts of fgsm, pgd and apgd, the best kept; 1, or 3 if --strict", COUNT, int, default=None
+        "starts of fgsm, pgd, apgd and transfer, the best kept; 1, or 3 if --strict", COUNT, int, default=None
     )
+    start: str = option(
+        "of the attacks by gradient, standard deviation of the noise that they begin with; or anywhere in the ball",
+        Check(_is_start, RANGES["start"][1]),
+        default=str(PGD.start),
+    )
+    keep: str | None = option(
+        "point at which pgd, transfer and the attacks on the ranking end; last, or best if --strict",
+        one_of(KEEPS),
+        default=None,
+    )
+    momentum: float = option("weight of apgd's new step", Check(*RANGES["momentum"]), float, default=APGD.momentum)
+    rho: float = option("share of apgd's steps that must rise", Check(*RANGES["rho"]), float, default=APGD.rho)
     queries: int = option("of square", COUNT, int, default=1000)
+    area: float = option(
+        "share of the image that square's first squares cover", Check(*RANGES["area"]), float, default=Square.area
+    )
     transfer_steps: int = option("of the PGD against --attacker", COUNT, int, default=20)
     transfer_step_size: float | None = option(
         "length of each; the paper's 0.003 of 8/255, in proportion to ε", POSITIVE, float, default=None
@@ -87,7 +122,12 @@ class Settings(DataOptions):
     split: str = option("part of the data", one_of(SPLITS), default="test")
     examples: int | None = option("how many of it, of each class its share; all if not given", COUNT, int, default=None)
     batch_size: int = option("examples in the network at once", COUNT, int, default=256)
-    seed: int | None = option("of the attacks and the bootstrap; the run's, or 0", WHOLE, int, default=None)
+    seed: int | None = option(
+        "of the attacks, the run's if not given; and of the bootstrap, for all runs the same, 0 if not given",
+        WHOLE,
+        int,
+        default=None,
+    )
     bootstrap: int = option("resamples for the intervals", COUNT, int, default=1000)
     confidence: float = option("of the intervals", Check(lambda x: 0 < x < 1, "between 0 and 1"), float, default=0.95)
     recalls: str = option(
@@ -115,6 +155,11 @@ class Settings(DataOptions):
         """The threats, those of the command line and transfer if there is an attacker."""
         names = tuple(self.threats.split(","))
         return names if self.attacker is None or "transfer" in names else (*names, "transfer")
+
+    @property
+    def start_point(self) -> float | str:
+        """The start as the attacks take it."""
+        return _start(self.start)
 
     @property
     def recall_levels(self) -> tuple[float, ...]:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from adap_tf.data.examples import as_unit_range
 from train.errors import UsageError, reason
 from train.run_folder import RunFolder
 
@@ -67,6 +69,13 @@ class Subject:
             raise UsageError(f"{self.path}: takes images of shape {taken}, and the data have {tuple(image_shape)}")
         if given != len(tasks):
             raise UsageError(f"{self.path}: gives {given} scores, and the data have the tasks {', '.join(tasks)}")
+
+    def is_network_of(self, other: "Subject", image: np.ndarray) -> bool:
+        """Whether another has this very network: it is at the same path, or gives the same scores for these images."""
+        if self.path == other.path:
+            return True
+        own, others = (subject.network(as_unit_range(tf.constant(image)), training=False) for subject in (self, other))
+        return bool(np.allclose(own, others, rtol=1e-4, atol=1e-5))
 
 
 def load_subject(given: str) -> Subject:

@@ -22,7 +22,7 @@ STRICT = {"steps": 40, "restarts": 3}  # as strong as AutoAttack's APGD of 100 s
 
 @dataclass(frozen=True)
 class Limits:
-    """The numbers of an evaluation's attacks, after the run's own have filled the gaps."""
+    """The numbers of an evaluation's attacks, after the run's own have filled the gaps; `eps` is the largest radius."""
 
     eps: float
     steps: int
@@ -30,6 +30,8 @@ class Limits:
     transfer_step_size: float
     restarts: int
     keep: str
+    eps_positives: float
+    eps_negatives: float
 
 
 def limits(settings: Settings, config: Mapping[str, Any]) -> Limits:
@@ -40,8 +42,11 @@ def limits(settings: Settings, config: Mapping[str, Any]) -> Limits:
         config: the run's, or empty.
     """
     own_eps = config.get("eps", PAPER["eps"])
-    largest = max((x for x in (settings.eps_positives, settings.eps_negatives) if x is not None), default=0.0)
-    eps = max(own_eps, largest) if settings.eps is None else settings.eps
+    by_class = [
+        next(x for x in (radius, settings.eps, own_eps) if x is not None)
+        for radius in (settings.eps_positives, settings.eps_negatives)
+    ]
+    eps = max(by_class) if settings.eps is None else settings.eps
     step_size = settings.step_size or config.get("eval_step_size", PAPER["step_size"]) * eps / own_eps
     return Limits(
         eps,
@@ -49,7 +54,8 @@ def limits(settings: Settings, config: Mapping[str, Any]) -> Limits:
         step_size or PAPER["step_size"],  # in the ball of radius 0 any step will do
         settings.transfer_step_size or PAPER["transfer_step_size"] * (eps or PAPER["eps"]) / PAPER["eps"],
         settings.restarts or (STRICT["restarts"] if settings.strict else 1),
-        "best" if settings.strict else "last",
+        settings.keep or ("best" if settings.strict else "last"),
+        *by_class,
     )
 
 
@@ -65,7 +71,7 @@ def make_threats(
         attacker: the network that the threat "transfer" looks at.
     """
     shared: dict[str, Any] = {"eps": own.eps, "norm": settings.norm}
-    several: dict[str, Any] = {**shared, "restarts": own.restarts}
+    several: dict[str, Any] = {**shared, "restarts": own.restarts, "start": settings.start_point}
     pgd = PGD(steps=own.steps, step_size=own.step_size, keep=own.keep, **several)
     transfer = PGD(steps=settings.transfer_steps, step_size=own.transfer_step_size, keep=own.keep, **several)
     terms = {name: config[name] for name in HYPERPARAMETERS & set(config)}
@@ -74,8 +80,8 @@ def make_threats(
         "clean": None,
         "fgsm": FGSM(**several),
         "pgd": pgd,
-        "apgd": APGD(steps=own.steps, **several),
-        "square": Square(queries=settings.queries, **shared),
+        "apgd": APGD(steps=own.steps, momentum=settings.momentum, rho=settings.rho, **several),
+        "square": Square(queries=settings.queries, area=settings.area, **shared),
         "transfer": Threat(transfer, source=attacker),
         "surrogate": Threat(whole, tuned(ExactAveragePrecision(), **terms)),
         "listwise": Threat(whole, tuned(Listwise(), **terms)),
@@ -89,7 +95,7 @@ def with_twice_the_steps(threat: Threat) -> Threat:
     return replace(threat, attack=replace(attack, steps=2 * attack.steps))
 
 
-def make_reach(settings: Settings, eps: float, image_shape: tuple[int, ...]) -> Reach:
+def make_reach(settings: Settings, own: Limits, image_shape: tuple[int, ...]) -> Reach:
     """Which examples and features may change.
 
     Raises:
@@ -97,17 +103,32 @@ def make_reach(settings: Settings, eps: float, image_shape: tuple[int, ...]) -> 
     """
     shares: dict[str, Any] = {}
     for name in ("positives", "negatives"):
-        radius = getattr(settings, f"eps_{name}")
-        if radius is not None and radius > eps:
-            raise UsageError(f"--eps-{name}: {radius} is more than --eps, {eps}")
-        shares[name] = 1.0 if radius is None or not eps else radius / eps
+        radius = getattr(own, f"eps_{name}")
+        if radius > own.eps:
+            raise UsageError(f"--eps-{name}: {radius} is more than --eps, {own.eps}")
+        shares[name] = radius / own.eps if own.eps else 1.0
     if settings.features is None:
         return EVERYTHING if set(shares.values()) == {1.0} else Reach(**shares)
     try:
-        features = np.load(settings.features, allow_pickle=False).astype(np.float32)
+        features = _array(settings.features)
         np.broadcast_to(features, image_shape)
         return Reach(**shares, features=features)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise UsageError(
             f"--features: {settings.features} does not fit images of shape {image_shape}: {error}"
         ) from None
+
+
+def _array(path: str) -> np.ndarray:
+    """The numbers of a `.npy` file.
+
+    Raises:
+        ValueError: it is another kind of file, or has no number in it.
+    """
+    with open(path, "rb") as file:
+        found = np.load(file, allow_pickle=False)
+        if not isinstance(found, np.ndarray):
+            raise ValueError("it is an archive, and one array is wanted, a .npy file")
+    if not found.size:
+        raise ValueError("it is empty")
+    return found.astype(np.float32)

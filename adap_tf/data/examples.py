@@ -17,6 +17,7 @@ class Examples:
     Attributes:
         image: `[n, ...]`, float in [0, 1] or uint8 in 0…255: an array, or `Images` that stay on disk.
         label: `[n, C]` for `C` tasks, or `[n]` for one: 1 positive, 0 negative, NaN unknown.
+        ids: `[n]` int64, a number that stays with each example; its place if not given.
 
     Raises:
         ValueError: lengths differ, images lie outside their range, or labels are neither 0, 1 nor NaN.
@@ -24,6 +25,7 @@ class Examples:
 
     image: np.ndarray | Images
     label: np.ndarray
+    ids: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         image = self.image if isinstance(self.image, Images) else np.asarray(self.image)
@@ -41,6 +43,7 @@ class Examples:
                 )
         object.__setattr__(self, "image", image)
         object.__setattr__(self, "label", label)
+        object.__setattr__(self, "ids", np.arange(len(image)) if self.ids is None else np.asarray(self.ids, np.int64))
 
     def __len__(self) -> int:
         return len(self.image)
@@ -63,7 +66,7 @@ class Examples:
 
     def take(self, indices: np.ndarray) -> "Examples":
         """The examples at those places."""
-        return Examples(taken(self.image, indices), self.label[indices])
+        return Examples(taken(self.image, indices), self.label[indices], np.asarray(self.ids)[indices])
 
 
 def as_unit_range(image: tf.Tensor) -> tf.Tensor:
