@@ -11,6 +11,7 @@ import tensorflow as tf
 from adap_tf.adversary import EVERYTHING, Reach, perturbed
 from adap_tf.attacks import PGD, Attack, ascending, chosen
 from adap_tf.data.examples import Examples, as_unit_range
+from adap_tf.data.images import Array, read_ahead
 from adap_tf.exact import WholeSet
 from adap_tf.metrics import average_precision, mean_average_precision
 from adap_tf.noise import Noise
@@ -90,7 +91,7 @@ class Evaluator:
 
     def scores(
         self,
-        image: np.ndarray,
+        image: Array,
         label: np.ndarray,
         progress: Progress = lambda *_: None,
         ids: np.ndarray | None = None,
@@ -98,7 +99,7 @@ class Evaluator:
         """Logits `[n, C]` under each threat.
 
         Args:
-            image: `[n, ...]`, float in [0, 1] or uint8 in 0…255.
+            image: `[n, ...]`, float in [0, 1] or uint8 in 0…255; an array, or `Images` that stay on disk.
             label: `[n, C]` or `[n]`, 0, 1 or NaN for unknown.
             progress: called with a threat's name whenever a batch of it is done, and the number of examples done; and
                 with 0 whenever a threat on the ranking has looked at all examples.
@@ -114,13 +115,13 @@ class Evaluator:
         return found
 
     def average_precision(
-        self, image: np.ndarray, label: np.ndarray, ids: np.ndarray | None = None
+        self, image: Array, label: np.ndarray, ids: np.ndarray | None = None
     ) -> dict[str, dict[str, Any]]:
         """What `summary` says of the scores."""
         return summary(self.scores(image, label, ids=ids), label)
 
     def attacked(
-        self, threat: str, image: np.ndarray, label: np.ndarray, places: np.ndarray, ids: np.ndarray | None = None
+        self, threat: str, image: Array, label: np.ndarray, places: np.ndarray, ids: np.ndarray | None = None
     ) -> np.ndarray:
         """Those examples `[k, ...]` as the attack perturbs them when it goes through the data set."""
         wanted = {int(place) // self.batch_size for place in places}
@@ -128,7 +129,7 @@ class Evaluator:
         found = {number: images.numpy() for number, (images, _) in batches}
         return np.stack([found[place // self.batch_size][place % self.batch_size] for place in places])
 
-    def zero_gradients(self, image: np.ndarray, label: np.ndarray) -> float:
+    def zero_gradients(self, image: Array, label: np.ndarray) -> float:
         """Share of the examples whose gradient by the image is exactly 0, so that an attack by gradient stays put.
 
         An example without a known label, which has nothing to be attacked against, does not count.
@@ -165,9 +166,10 @@ class Evaluator:
         """Batches of one size, the last one filled up with copies of the last example."""
         n = len(examples)
         numbers = range(-(-n // self.batch_size)) if wanted is None else sorted(wanted)
-        for first in (number * self.batch_size for number in numbers):
-            places = np.minimum(np.arange(first, first + min(self.batch_size, n)), n - 1)
-            unit = as_unit_range(tf.constant(examples.image[places]))
+        batch = np.arange(min(self.batch_size, n))
+        all_places = (np.minimum(number * self.batch_size + batch, n - 1) for number in numbers)
+        for places, image in read_ahead(examples.image, all_places):
+            unit = as_unit_range(tf.constant(image))
             yield unit, tf.constant(examples.label[places]), _noise_at(examples, places), places
 
     def _perturbed(self, threat: Threat, image: tf.Tensor, label: tf.Tensor, noise_at: tf.Tensor) -> tf.Tensor:
@@ -176,7 +178,7 @@ class Evaluator:
 
     def _of_whole_set(self, threat: Threat, examples: Examples, looked: Callable[[], None]) -> tf.Tensor:
         """All images, perturbed by an attack on a joint term."""
-        unit = as_unit_range(tf.constant(examples.image))
+        unit = as_unit_range(tf.constant(examples.image[np.arange(len(examples))]))
         ascent = WholeSet(threat.source or self.network, threat.term, unit, examples.label, self.batch_size, looked)
         share = self.reach.share(unit, tf.constant(examples.label))
         noise = self._noise(_noise_at(examples, np.arange(len(examples))))
@@ -230,7 +232,7 @@ def summary(
     return found
 
 
-def arrays_of(x: Any, y: Any = None) -> tuple[np.ndarray, np.ndarray]:
+def arrays_of(x: Any, y: Any = None) -> tuple[Array, np.ndarray]:
     """Images `[n, ...]` and labels `[n, C]` as arrays, from arrays or from a data set of batches.
 
     Args:

@@ -10,11 +10,12 @@ import numpy as np
 from tqdm import tqdm
 
 from adap_tf import Evaluator, doubts
+from adap_tf.adversary import Reach
 from adap_tf.data import Examples, Source, same_images, splits
 from adap_tf.metrics import mean_average_precision
 from adap_tf.resampling import bootstrap
-from train.config import flag
 from train.errors import UsageError
+from train.fields import flag
 from train.measures import WORST, measured, with_worst
 from train.settings import Settings
 from train.sources import DataOptions, load_splits
@@ -40,17 +41,19 @@ class Evaluation:
 
     def __init__(self, name: str, subject: Subject, attacker: Subject | None, settings: Settings):
         self.name, self.subject, self.settings = name, subject, settings
-        self.examples, self.tasks = examples_of(subject, settings)
+        self.examples, self.tasks, fixed = examples_of(subject, settings)
         shape = self.examples.image.shape[1:]
         subject.check(shape, self.tasks)
         if attacker is not None:
             self._check_attacker(attacker)
             attacker.check(shape, self.tasks)
         self._check_positives()
-        self.transfers = attacker is not None and not attacker.is_network_of(subject, self.examples.image[:LOOKED_AT])
+        self.transfers = attacker is not None and not attacker.is_network_of(
+            subject, self.examples.image[np.arange(min(LOOKED_AT, len(self.examples)))]
+        )
         self.limits = limits(settings, subject.config)
         self.seed = subject.config.get("seed", 0) if settings.seed is None else settings.seed
-        self.reach = make_reach(settings, self.limits, shape)
+        self.reach = make_reach(settings, self.limits, shape, fixed)
         source = None if attacker is None else attacker.network
         self.evaluator = self._evaluator(make_threats(settings, self.limits, subject.config, source))
 
@@ -124,8 +127,8 @@ class Evaluation:
 
     def _check_attacker(self, attacker: Subject) -> None:
         for name in ("data", "positive"):
-            own = getattr(self.settings, name) or self.subject.config[name]
-            if (others := attacker.config.get(name, own)) != own:
+            own = getattr(self.settings, name) or self.subject.config.get(name)
+            if own and (others := attacker.config.get(name) or own) != own:
                 raise UsageError(
                     f"--attacker: {attacker.path} was trained with {flag(name)} {others}, and {self.subject.path} is "
                     f"evaluated with {own}"
@@ -178,8 +181,8 @@ class Evaluation:
         return found
 
 
-def examples_of(subject: Subject, settings: Settings) -> tuple[Examples, tuple[str, ...]]:
-    """The examples that a network is evaluated on, and the names of the tasks.
+def examples_of(subject: Subject, settings: Settings) -> tuple[Examples, tuple[str, ...], Reach]:
+    """The examples that a network is evaluated on, the names of the tasks, and what of an example can change at all.
 
     Raises:
         UsageError: nobody says which data, they are missing, or there are fewer than asked for.
@@ -195,7 +198,7 @@ def examples_of(subject: Subject, settings: Settings) -> tuple[Examples, tuple[s
             raise UsageError(f"--examples: {settings.examples} asked for, and there are {len(examples)}")
         strata = Source(examples.image, examples.label, loaded.tasks).strata
         examples = examples.take(splits.stratified(strata, (settings.examples / len(examples),), 0)[0])
-    return examples, loaded.tasks
+    return examples, loaded.tasks, loaded.reach
 
 
 def data_of(subject: Subject, settings: Settings) -> DataOptions:

@@ -95,8 +95,8 @@ def with_twice_the_steps(threat: Threat) -> Threat:
     return replace(threat, attack=replace(attack, steps=2 * attack.steps))
 
 
-def make_reach(settings: Settings, own: Limits, image_shape: tuple[int, ...]) -> Reach:
-    """Which examples and features may change.
+def make_reach(settings: Settings, own: Limits, image_shape: tuple[int, ...], data: Reach = EVERYTHING) -> Reach:
+    """Which examples and features may change: what the settings say, within what the data allow.
 
     Raises:
         UsageError: a radius is larger than ε, or the file of features does not fit the images.
@@ -108,11 +108,12 @@ def make_reach(settings: Settings, own: Limits, image_shape: tuple[int, ...]) ->
             raise UsageError(f"--eps-{name}: {radius} is more than --eps, {own.eps}")
         shares[name] = radius / own.eps if own.eps else 1.0
     if settings.features is None:
-        return EVERYTHING if set(shares.values()) == {1.0} else Reach(**shares)
+        everything = data.features is None and set(shares.values()) == {1.0}
+        return EVERYTHING if everything else Reach(**shares, features=data.features)
     try:
         features = _array(settings.features)
         np.broadcast_to(features, image_shape)
-        return Reach(**shares, features=features)
+        return Reach(**shares, features=features if data.features is None else features * data.features)
     except (OSError, EOFError, ValueError) as error:
         raise UsageError(
             f"--features: {settings.features} does not fit images of shape {image_shape}: {error}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from adap_tf.data.images import Images, taken
+from adap_tf.data.images import Array, Images, taken
 
 BAD_LABELS = "labels must be 0 for a negative (not -1), 1 for a positive or NaN for unknown"
 
@@ -23,7 +23,7 @@ class Examples:
         ValueError: lengths differ, images lie outside their range, or labels are neither 0, 1 nor NaN.
     """
 
-    image: np.ndarray | Images
+    image: Array
     label: np.ndarray
     ids: np.ndarray | None = None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from adap_tf.data.images import NO_IMAGE, Form, Images, StoredImages, each, reason, shape_of
+from adap_tf.data.images import NO_IMAGE, Array, Form, StoredImages, each, reason, shape_of
 from adap_tf.data.problems import DataError, Problems
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -32,7 +32,7 @@ def images_below(folder: Path) -> Iterator[Path]:
 
 def load_images(
     paths: Sequence[str | Path], form: Form | None, problems: Problems, size: tuple[int, int] | None = None
-) -> tuple[np.ndarray | Images, np.ndarray]:
+) -> tuple[Array, np.ndarray]:
     """The images in files, uint8 `[k, height, width, channels]`, and their places among the paths `[k]`.
 
     Small data sets are decoded and kept in memory, larger ones are read when they are asked for. Of each file the

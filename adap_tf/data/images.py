@@ -2,8 +2,8 @@
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -47,16 +47,38 @@ class Images(ABC):
         """Those examples alone, not read yet."""
 
 
-def taken(images: np.ndarray | Images, places: np.ndarray) -> np.ndarray | Images:
+Array = np.ndarray | Images
+"""Examples that are in memory, or are not."""
+
+
+def taken(images: Array, places: np.ndarray) -> Array:
     """The examples at those places, of an array or of images that are not in memory."""
     return images.take(places) if isinstance(images, Images) else images[places]
 
 
-def same_images(one: np.ndarray | Images, other: np.ndarray | Images) -> bool:
+def same_images(one: Array, other: Array) -> bool:
     """Whether two sets of examples are the same, in the same order; those on disk by their keys."""
     if isinstance(one, StoredImages) and isinstance(other, StoredImages):
         return one.form == other.form and np.array_equal(one.keys, other.keys)
     return isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and np.array_equal(one, other)
+
+
+def read_ahead(images: Array, batches: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Places and the examples there, batch by batch; one is read while whoever asks is busy with the one before.
+
+    Args:
+        images: `[n, ...]`.
+        batches: the places `[k]` of each batch.
+    """
+    with ThreadPoolExecutor(1) as reader:
+        waiting: list[tuple[np.ndarray, Future[np.ndarray]]] = []
+        for places in batches:
+            waiting.append((places, reader.submit(images.__getitem__, places)))
+            if len(waiting) > 1:
+                places, read = waiting.pop(0)
+                yield places, read.result()
+        for places, read in waiting:
+            yield places, read.result()
 
 
 @dataclass(frozen=True)
@@ -165,7 +187,7 @@ class StoredImages(Images):
         except (OSError, ValueError) as error:
             raise DataError(f"{key} {reason(error)}") from None
 
-    def checked(self, problems: Problems) -> tuple[np.ndarray | Images, np.ndarray]:
+    def checked(self, problems: Problems) -> tuple[Array, np.ndarray]:
         """The images that can be decoded, and their places `[k]`.
 
         A small data set is decoded now and kept in memory. A larger one is decoded now only if bad images are to be

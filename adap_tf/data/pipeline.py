@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from adap_tf.data.augmentations import Augmentation
 from adap_tf.data.examples import Examples, as_unit_range, checked_labels
-from adap_tf.data.images import Images
+from adap_tf.data.images import Array
 from adap_tf.data.sampler import Sampler
 
 AHEAD = 2  # batches in the making, and as many that wait: memory is bounded whatever the data set's size
@@ -73,7 +73,7 @@ def training_batches(
     return turns.map(assemble, num_parallel_calls=AHEAD).prefetch(AHEAD)
 
 
-def _gatherer(image: np.ndarray | Images) -> Callable[[tf.Tensor], tf.Tensor]:
+def _gatherer(image: Array) -> Callable[[tf.Tensor], tf.Tensor]:
     """The function of places `[b]` that gives their images `[b, ...]`."""
     if isinstance(image, np.ndarray):
         held = tf.constant(image)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from adap_tf.data.examples import Examples
-from adap_tf.data.images import Images, taken
+from adap_tf.data.images import Array, taken
 from adap_tf.data.problems import DataError
 
 
@@ -46,14 +46,14 @@ class Source:
         features: of a table, its columns.
     """
 
-    image: np.ndarray | Images
+    image: Array
     label: np.ndarray
     tasks: tuple[str, ...]
     kind: np.ndarray | None = None
     features: Features | None = None
 
     @classmethod
-    def of_classes(cls, image: np.ndarray | Images, target: np.ndarray, classes: Sequence[str]) -> "Source":
+    def of_classes(cls, image: Array, target: np.ndarray, classes: Sequence[str]) -> "Source":
         """A data set whose examples belong to one class each; a class against the rest is a task.
 
         Args:
