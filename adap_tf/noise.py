@@ -40,7 +40,8 @@ class Noise:
         )
         size = math.prod(shape[1:])
         blocks, first = -(-size // 4), tf.cast(self.first, tf.int64)
-        noise = _from_place(key, first, shape[0], blocks) if first.shape.rank == 0 else _at_places(key, first, blocks)
+        one_after_another = first.shape.rank == 0
+        noise = _from_place(key, first, shape[0], blocks) if one_after_another else _at_places(key, first, blocks)
         return tf.cast(tf.reshape(noise[:, :size], shape), dtype)
 
     def uniform(self, shape: Sequence[int], dtype: tf.DType = tf.float32, draw: int | tf.Tensor = 0) -> tf.Tensor:

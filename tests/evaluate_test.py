@@ -223,6 +223,10 @@ def test_runs_that_were_attacked_otherwise_are_not_subtracted(runs, tmp_path, ca
     assert evaluate.main(list(map(str, command))) == 0
     assert [pair["threat"] for pair in results_of(tmp_path / "out")["differences"]] == ["clean"]
     assert "note: other was attacked with other settings than run under pgd: their" in capsys.readouterr().out
+    by_class = ["--eps-positives", "0.2", "--step-size", "0.02"]  # the same ball, other negatives
+    assert evaluate.main(list(map(str, [*command, *by_class]))) == 0
+    assert [pair["threat"] for pair in results_of(tmp_path / "out")["differences"]] == ["clean"]
+    assert "other settings than run under pgd" in capsys.readouterr().out
     assert evaluate.main(list(map(str, [*command, "--eps", "0.1", "--step-size", "0.02"]))) == 0
     assert [pair["threat"] for pair in results_of(tmp_path / "out")["differences"]] == ["clean", "pgd"]
     assert "note:" not in capsys.readouterr().out
