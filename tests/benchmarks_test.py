@@ -1,11 +1,15 @@
 """Benchmarks run and print what they promise; how fast they are is not asserted."""
 
 import json
+import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import attack, step, timing
+from adap_tf.data import Source
+from benchmarks import attack, pipeline, step, timing
 
 SMALL = ["--backbone", "mlp", "--batch-size", "8", "--repeats", "2", "--json"]
 
@@ -57,3 +61,25 @@ def test_a_peer_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "foolbox", None)
     with pytest.raises(SystemExit, match=r"pip install foolbox"):
         attack.main(["--backbone", "mlp", "--images", "4", "--peer", "foolbox"])
+
+
+def test_batches_from_files_are_timed(capsys, monkeypatch):
+    monkeypatch.setattr(pipeline, "DIFFERENT", 10)
+    pipeline.main(["--images", "200", "--batch-size", "16", "--steps", "2", "--json"])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["images_per_second"] > 0
+    assert found["added_mebibytes"] >= 0
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_files():
+    command = [sys.executable, "-m", "benchmarks.pipeline", "--images", "20000", "--steps", "20", "--json"]
+    found = subprocess.run(command, cwd=Path(pipeline.__file__).parents[1], capture_output=True, text=True, check=True)
+    assert json.loads(found.stdout.splitlines()[-1])["added_mebibytes"] < 1024  # 20,000 images are 2,220 MiB
+
+
+def test_waiting_for_input_is_measured(capsys, monkeypatch):
+    source = Source.of_classes(np.zeros((40, 32, 32, 3), np.uint8), np.arange(40) % 10 == 0, ("other", "automobile"))
+    monkeypatch.setattr(pipeline.cifar10, "load", lambda data_dir: {"train": source})
+    pipeline.main(["--data-dir", "there", "--backbone", "mlp", "--batch-size", "8", "--steps", "3", "--json"])
+    assert 0 < json.loads(capsys.readouterr().out.splitlines()[-1])["waiting_share"] < 1
