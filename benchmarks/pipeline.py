@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.pipeline",
         description="Memory and speed of batches from a tree of JPEG files in CelebA's official layout, which it makes "
-        "(2,000 different ones, the others links to them); or, with --data-dir, the share of its time that a training on "
-        "CIFAR-10 waits for it.",
+        "(2,000 different ones, the others links to them); or, with --data-dir, the share of its time that a training "
+        "on CIFAR-10 waits for input.",
     )
     parser.add_argument("--images", type=int, default=20_000, help="JPEG files (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=128, help="(%(default)s)")
