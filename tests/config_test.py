@@ -23,7 +23,7 @@ GIVEN = {
     "labels": "labels.csv",
     "image_size": "32x48",
     "changeable": "a,b",
-    "bounds": "bounds.json",
+    "bounds": "/bounds.json",
     "skip_bad_examples": True,
     "split_seed": 9,
     "positive": "3",
@@ -166,9 +166,22 @@ def test_the_recipe_follows_from_the_data_if_nobody_names_one():
         "tfds:mnist": "images",
     }.items():
         (config, path), *_ = parse(["--data", data, "--data-dir", "there/mine.zip"])
-        assert config == dataclasses.replace(PRESETS[preset], data=data, data_dir="there/mine.zip")
+        assert config == dataclasses.replace(PRESETS[preset], data=data, data_dir=str(Path("there/mine.zip").resolve()))
         assert path.name.startswith("mine-adap_lpn" if preset in ("images", "table") and ":" not in data else preset)
     assert parse(["--data", "folder", "--preset", "cifar10-mini"])[0][0].epochs == 12
+
+
+def test_paths_of_data_hold_for_any_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.csv").touch()
+    given = ["--data", "folder", "--data-dir", "photos/", "--bounds", "bounds.json"]
+    config, _ = parse([*given, "--labels", "labels.csv"])[0]
+    assert [config.data_dir, config.bounds, config.labels] == [
+        str(tmp_path / name) for name in ("photos", "bounds.json", "labels.csv")
+    ]
+    assert parse([*given, "--labels", "inside.csv"])[0][0].labels == "inside.csv"
+    (_, path), *_ = parse(["--data", "folder", "--data-dir", "a b.tar.gz", "--positive", "x/y,z"])
+    assert path == Path("runs/a_b-x_y,z-adap_lpn-seed0")
 
 
 def test_image_sizes():

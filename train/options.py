@@ -1,6 +1,7 @@
 """The command line: every field of the config is an option."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from train.config import Config
 from train.errors import UsageError
 from train.fields import Check, flag
 from train.presets import BASELINES, OWN, PRESETS, preset_for
-from train.sources import default_name
+from train.sources import absolute, default_name
 
 
 def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
@@ -24,7 +25,7 @@ def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
     Raises:
         UsageError: an option or a value is not accepted.
     """
-    given = vars(_parser().parse_args(arguments))
+    given = absolute(vars(_parser().parse_args(arguments)))
     out, preset = given.pop("out"), given.pop("preset") or preset_for(given.get("data"))
     given.pop("describe")
     if preset not in PRESETS:
@@ -38,7 +39,7 @@ def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
         if out is None:
             what = default_name(asked.data_dir) if asked.data in OWN else preset
             task = "" if asked.positive is None else f"-{asked.positive}"
-            return Path("runs") / f"{what}{task}-{method}-seed{asked.seed}"
+            return Path("runs") / re.sub(r"[^\w.,+-]+", "_", f"{what}{task}-{method}-seed{asked.seed}")
         path = Path(out).resolve()
         return path if method == asked.method else path.with_name(f"{path.name}-{method}")
 

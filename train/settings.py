@@ -11,7 +11,7 @@ from adap_tf.geometry import NORMS
 from train.errors import UsageError
 from train.fields import COUNT, NON_NEGATIVE, POSITIVE, WHOLE, Check, check_fields, one_of, option
 from train.options import Parser, add_option
-from train.sources import DataOptions
+from train.sources import DataOptions, absolute
 
 THREATS = ("clean", "fgsm", "pgd", "apgd", "square", "transfer", "surrogate", "listwise")
 SPLITS = ("test", "validation")
@@ -182,7 +182,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Settings, list[str], 
     Raises:
         UsageError: an option or a value is not accepted.
     """
-    given = vars(_parser().parse_args(arguments))
+    given = absolute(vars(_parser().parse_args(arguments)))
     runs, out = given.pop("runs"), given.pop("out")
     return Settings(**given), runs, out
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -119,7 +119,7 @@ SOURCES: Mapping[str, Loader] = {
     "cifar100": lambda asked, problems: cifar100.load(asked.data_dir, asked.download),
     "celeba": lambda asked, problems: celeba.load(asked.data_dir, asked.download, problems),
     "bdd100k": lambda asked, problems: bdd100k.load(asked.path, asked.size or bdd100k.SIZE, problems),
-    "folder": lambda asked, problems: folder.load(asked.path, _file(asked.labels), asked.size, problems),
+    "folder": lambda asked, problems: folder.load(asked.path, asked.labels, asked.size, problems),
     "npz": lambda asked, problems: npz.load(asked.path, problems),
     "csv": lambda asked, problems: _table(asked, problems),
     "parquet": lambda asked, problems: _table(asked, problems),
@@ -129,11 +129,6 @@ SOURCES: Mapping[str, Loader] = {
 
 def _table(asked: DataOptions, problems: Problems) -> Parts:
     return table.load(asked.path, _names(asked.labels) or (), _names(asked.changeable), asked.bounds, problems)
-
-
-def _file(name: str | None) -> str | Path | None:
-    """A file in the working folder, or, if it is not there, in the data's."""
-    return Path(name).resolve() if name is not None and Path(name).exists() else name
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
@@ -225,6 +220,8 @@ def _tasks(positive: str | None, source: Source) -> tuple[str, ...]:
     if positive is None:
         counts = np.nansum(source.label == 1, axis=0)
         return (source.tasks[int(np.argmin(np.where(counts > 0, counts, len(source) + 1)))],)
+    if positive in source.tasks:  # also if there is a comma in its name
+        return (positive,)
     tasks = source.tasks if positive == "all" else tuple(positive.split(","))
     if len(set(tasks)) < len(tasks):
         raise UsageError(f"--positive: {positive!r} names a class twice")
@@ -254,6 +251,16 @@ def _cut(option: str, source: Source, count: int | None, seed: int) -> Source:
     return source.take(splits.stratified(source.strata, (count / len(source),), seed)[0])
 
 
+def absolute(given: dict[str, Any]) -> dict[str, Any]:
+    """Options with whole paths in the place of relative ones, so that a run's config holds for any working folder."""
+    found = dict(given)
+    for name in ("data_dir", "bounds", "labels"):
+        # labels may be names of columns, or a file in the data's folder
+        if given.get(name) and (name != "labels" or Path(given[name]).is_file()):
+            found[name] = str(Path(given[name]).expanduser().resolve())
+    return found
+
+
 def default_name(data_dir: str | None) -> str:
     """What the user's own data are called in the name of a run's folder."""
-    return Path(data_dir).stem if data_dir else "data"
+    return Path(data_dir).name.partition(".")[0] if data_dir else "data"
