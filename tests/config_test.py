@@ -167,7 +167,8 @@ def test_the_recipe_follows_from_the_data_if_nobody_names_one():
     }.items():
         (config, path), *_ = parse(["--data", data, "--data-dir", "there/mine.zip"])
         assert config == dataclasses.replace(PRESETS[preset], data=data, data_dir=str(Path("there/mine.zip").resolve()))
-        assert path.name.startswith("mine-adap_lpn" if preset in ("images", "table") and ":" not in data else preset)
+        name = "mine.zip" if preset in ("images", "table") and ":" not in data else data.replace(":", "_")
+        assert path.name.startswith(name)
     assert parse(["--data", "folder", "--preset", "cifar10-mini"])[0][0].epochs == 12
 
 
@@ -181,7 +182,11 @@ def test_paths_of_data_hold_for_any_working_folder(tmp_path, monkeypatch):
     ]
     assert parse([*given, "--labels", "inside.csv"])[0][0].labels == "inside.csv"
     (_, path), *_ = parse(["--data", "folder", "--data-dir", "a b.tar.gz", "--positive", "x/y,z"])
-    assert path == Path("runs/a_b-x_y,z-adap_lpn-seed0")
+    assert path == Path("runs/a_b.tar.gz-x_y,z-adap_lpn-seed0")
+    assert parse(["--data", "bdd100k", "--positive", "rainy"])[0][1].name == "bdd100k-rainy-adap_lpn-seed0"
+    long = parse(["--data", "celeba", "--positive", "a" * 300])[0][1].name
+    assert len(long) < 120
+    assert long != parse(["--data", "celeba", "--positive", "a" * 301])[0][1].name
 
 
 def test_image_sizes():

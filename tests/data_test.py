@@ -340,6 +340,15 @@ def test_what_the_makers_did_not_split_is_split_here():
         assert all(part.label[:, 1].mean() == pytest.approx(0.1) for part in parts.values())
 
 
+def test_a_class_with_a_member_for_each_part_is_in_each():
+    for members in (3, 4, 5, 8):
+        for seed in range(5):
+            target = np.concatenate([np.zeros(40), np.ones(members)])
+            parts = splits.stratified(target, (0.6, 0.2, 0.2), seed)
+            assert min(target[part].sum() for part in parts) >= 1
+            assert sorted(np.concatenate(parts)) == list(range(40 + members))
+
+
 def test_combinations_of_labels_that_are_too_rare_to_divide_are_dealt_together():
     target = np.concatenate([np.zeros(70), np.arange(1, 31)])  # thirty of a kind of their own
     parts = splits.stratified(target, (0.6, 0.2, 0.2), seed=0)

@@ -118,6 +118,12 @@ def test_a_photograph_stands_upright(tmp_path):
     upright = StoredImages(files.read_file, [path], Form(8, 4))[0]
     assert upright[:3].min() == 255
     assert upright[-3:].max() == 0
+    assert glance(path) == (8, 4, 3)  # as it stands, so that it differs from one that lies
+    for size in ((4, 4), (6, 6)):  # a square hides that it was turned
+        corners = np.eye(2, dtype=np.uint8).repeat(2, 0).repeat(2, 1) * 255
+        square = write(tmp_path / "square.png", corners, exif=turned)
+        found = StoredImages(files.read_file, [square], Form(*size, 1))[0][:, :, 0]
+        assert found[0, 0] < 128 < found[0, -1]
 
 
 def test_images_of_one_size_stay_and_others_meet():

@@ -1,6 +1,7 @@
 """The user's own data by the command: one line trains on a folder, an npz file or a table, or says what is wrong."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -136,6 +137,43 @@ def test_bad_examples_stop_or_are_left_out(photos, tmp_path, capsys):
     assert run(*mine, "--skip-bad-examples", "--out", tmp_path / "run", *SHORT) == 0
     assert "note: 1 examples were left out:" in capsys.readouterr().out
     assert results(tmp_path / "run")["skipped"] == 1
+
+
+def test_data_that_have_changed_are_not_taken_for_those_of_the_run(photos, tmp_path, capsys, monkeypatch):
+    mine = ["--data", "folder", "--image-size", "16", "--out", tmp_path / "run", *SHORT]
+    assert run(*mine, "--data-dir", photos) == 0
+    monkeypatch.chdir(tmp_path)  # from any folder
+    look = [str(tmp_path / "run"), "--threats", "clean", "--bootstrap", "10", "--out", str(tmp_path / "out")]
+    assert evaluate.main(look) == 0
+    other = tmp_path / "other"
+    shutil.copytree(photos, other)
+    assert "--data-dir: " in failed(
+        capsys, *mine, "--data-dir", other
+    )  # where the user's own data are is what they are
+    next((photos / "fine").iterdir()).unlink()
+    for extra in ([], ["--skip-bad-examples"]):
+        assert evaluate.main([*look, *extra]) == 2
+        assert "have changed, so its test data may hold what it was trained on" in capsys.readouterr().err
+    assert evaluate.main([*look, "--data-dir", str(other)]) == 0
+    (tmp_path / "run" / "results.json").unlink()
+    assert "data are not those that" in failed(capsys, *mine, "--data-dir", photos)
+
+
+def test_what_was_left_out_is_reported_by_the_evaluation_too(photos, tmp_path, capsys):
+    (photos / "fine" / "1.png").write_bytes(b"")
+    mine = ["--data", "folder", "--data-dir", photos, "--image-size", "16", "--skip-bad-examples"]
+    assert run(*mine, "--out", tmp_path / "run", *SHORT) == 0
+    capsys.readouterr()
+    look = [str(tmp_path / "run"), "--threats", "clean", "--bootstrap", "10"]
+    assert evaluate.main(look) == 0
+    assert "note: 1 examples were left out" in capsys.readouterr().out
+    assert results(tmp_path / "run" / "evaluation")["runs"]["run"]["skipped"] == 1
+
+
+def test_options_that_would_be_ignored_are_refused(tmp_path, capsys):
+    for data, option in (("npz", "--image-size=8"), ("digits", "--labels=a"), ("folder", "--changeable=a")):
+        error = failed(capsys, "--data", data, "--data-dir", tmp_path, option, "--out", tmp_path / "run")
+        assert f"{option.partition('=')[0]}: {data} does not take it" in error
 
 
 def test_an_image_that_breaks_during_training_is_named(photos, tmp_path, capsys, monkeypatch):

@@ -66,6 +66,7 @@ ORDER = (
     "train.errors",
     "train.fields",
     "train.sources",
+    "train.identity",
     "train.config",
     "train.presets",
     "train.options",

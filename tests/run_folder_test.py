@@ -16,7 +16,7 @@ CONFIG = PRESETS["digits"]
 @pytest.fixture
 def folder(tmp_path):
     folder = RunFolder(tmp_path / "some" / "run")
-    folder.open(CONFIG)
+    folder.open(CONFIG, {"train": "a"})
     return folder
 
 
@@ -27,7 +27,7 @@ def names(path):
 def test_a_run_is_opened_once_and_again(folder):
     assert json.loads(folder.config.read_text()) == CONFIG.resolved()
     before = folder.config.stat().st_ino
-    folder.open(CONFIG)
+    folder.open(CONFIG, {"train": "a"})
     assert folder.config.stat().st_ino == before
     assert folder.finished() is None
     assert folder.history() == []
@@ -50,7 +50,7 @@ def test_a_folder_of_something_else_is_refused_and_kept(tmp_path):
     (tmp_path / "thesis.tex").write_text("all of it")
     for path in (tmp_path, tmp_path / "thesis.tex"):
         with pytest.raises(UsageError, match=r"^--out: .* is not a run folder; give a new or an empty one"):
-            RunFolder(path).open(CONFIG)
+            RunFolder(path).open(CONFIG, {"train": "a"})
     assert names(tmp_path) == ["thesis.tex"]
     assert (tmp_path / "thesis.tex").read_text() == "all of it"
 
@@ -68,7 +68,7 @@ def test_damaged_files_are_named(folder, text):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"^--out: cannot write .*file/run: Not a directory"):
-        RunFolder(tmp_path / "file" / "run").open(CONFIG)
+        RunFolder(tmp_path / "file" / "run").open(CONFIG, {"train": "a"})
 
 
 def test_history_comes_back(folder):
@@ -122,3 +122,13 @@ def test_a_file_is_whole_or_as_before(tmp_path):
     write_text(path, "new")
     assert path.read_text() == "new"
     assert names(tmp_path) == ["file"]
+
+
+def test_other_data_are_refused(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.open(CONFIG, {"train": "a", "test": "b"})
+    folder.open(CONFIG, {"train": "a", "test": "b"})
+    with pytest.raises(UsageError, match=r"^--data-dir: the test data are not those that .*run began with; give those"):
+        folder.open(CONFIG, {"train": "a", "test": "c"})
+    folder.data.unlink()  # of a version that did not keep it
+    folder.open(CONFIG, {"train": "a", "test": "c"})

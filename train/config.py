@@ -16,7 +16,7 @@ from adap_tf.methods import HYPERPARAMETERS, METHODS
 from adap_tf.weights import PREVALENCES
 from train.errors import UsageError
 from train.fields import COUNT, NON_NEGATIVE, POSITIVE, RATE, WHOLE, Check, check_fields, one_of, option
-from train.sources import DataOptions
+from train.sources import OWN, DataOptions
 
 OPTIMIZERS = {
     name.lower(): kind
@@ -141,6 +141,8 @@ class Config(DataOptions):
 
     def differing(self, other: Mapping[str, Any]) -> str | None:
         """The first field that can change the result and differs from a stored config, else None."""
-        decisive = (spec for spec in fields(self) if spec.metadata["result"] and spec.name not in self.idle)
+        own = {"data_dir"} if self.data in OWN else set()  # what the user's own data are is where they are
+        names = {spec.name for spec in fields(self) if spec.metadata["result"]} | own
+        decisive = (spec for spec in fields(self) if spec.name in names - self.idle)
         # a field that is younger than the stored config has its default there
         return next((x.name for x in decisive if getattr(self, x.name) != other.get(x.name, x.default)), None)

@@ -19,6 +19,7 @@ import numpy as np
 from adap_tf.adversary import EVERYTHING
 from train import figures, ranking_figures
 from train.command import ended, make_deterministic, versions
+from train.describe import report_skipped
 from train.errors import UsageError
 from train.evaluation import Evaluation
 from train.measures import CLEAN, differences
@@ -49,6 +50,7 @@ def evaluated_and_reported(arguments: Sequence[str] | None) -> None:
     found = [Evaluation(name, s, attacker, settings) for name, s in zip(names(subjects), subjects, strict=True)]
     with prepared(folder):
         for evaluation in found:
+            report_skipped(evaluation.splits)
             evaluation.run()
             report(evaluation)
     comparable = [evaluation.comparable(found[0]) for evaluation in found]

@@ -10,19 +10,22 @@ import numpy as np
 from tqdm import tqdm
 
 from adap_tf import Evaluator, doubts
-from adap_tf.adversary import Reach
 from adap_tf.data import Examples, Source, same_images, splits
 from adap_tf.metrics import mean_average_precision
 from adap_tf.resampling import bootstrap
 from train.errors import UsageError
 from train.fields import flag
+from train.identity import changed, fingerprint
 from train.measures import WORST, measured, with_worst
 from train.settings import Settings
-from train.sources import DataOptions, load_splits
+from train.sources import DataOptions, Splits, load_splits
 from train.subjects import Subject
 from train.threats import limits, make_reach, make_threats, with_twice_the_steps
 
 WHITE_BOX = ("pgd", "apgd")
+OTHERS = ("data", "data_dir", "positive", "split_seed", "labels", "image_size", "changeable", "bounds")
+"""Options that can make data others than those that a run was trained on."""
+
 LOOKED_AT = 64  # images that tell two networks apart
 
 
@@ -41,7 +44,8 @@ class Evaluation:
 
     def __init__(self, name: str, subject: Subject, attacker: Subject | None, settings: Settings):
         self.name, self.subject, self.settings = name, subject, settings
-        self.examples, self.tasks, fixed = examples_of(subject, settings)
+        self.examples, self.splits = examples_of(subject, settings)
+        self.tasks = self.splits.tasks
         shape = self.examples.image.shape[1:]
         subject.check(shape, self.tasks)
         if attacker is not None:
@@ -53,7 +57,7 @@ class Evaluation:
         )
         self.limits = limits(settings, subject.config)
         self.seed = subject.config.get("seed", 0) if settings.seed is None else settings.seed
-        self.reach = make_reach(settings, self.limits, shape, fixed)
+        self.reach = make_reach(settings, self.limits, shape, self.splits.reach)
         source = None if attacker is None else attacker.network
         self.evaluator = self._evaluator(make_threats(settings, self.limits, subject.config, source))
 
@@ -84,6 +88,7 @@ class Evaluation:
             "path": str(self.subject.path),
             "method": self.subject.config.get("method"),
             "tasks": list(self.tasks),
+            "skipped": len(self.splits.skipped),
             "limits": asdict(self.limits),
             "seed": self.seed,
             "threats": self.measures,
@@ -181,8 +186,8 @@ class Evaluation:
         return found
 
 
-def examples_of(subject: Subject, settings: Settings) -> tuple[Examples, tuple[str, ...], Reach]:
-    """The examples that a network is evaluated on, the names of the tasks, and what of an example can change at all.
+def examples_of(subject: Subject, settings: Settings) -> tuple[Examples, Splits]:
+    """The examples that a network is evaluated on, and the data that they are of.
 
     Raises:
         UsageError: nobody says which data, they are missing, or there are fewer than asked for.
@@ -191,14 +196,21 @@ def examples_of(subject: Subject, settings: Settings) -> tuple[Examples, tuple[s
     for name in ("data", "positive"):
         if getattr(asked, name) is None and not subject.config:
             raise UsageError(f"--{name}: {subject.path} has no run folder around it that would say so; give --{name}")
-    loaded = load_splits(asked, subject.config.get("seed", 0))
+    own = asked == data_of(subject, replace(settings, **dict.fromkeys(OTHERS)))
+    cut = subject.config.get("validation_examples") if own else None
+    loaded = load_splits(asked, subject.config.get("seed", 0), validation_examples=cut)
     examples = loaded.parts[settings.split]
+    if own and changed(subject.data, {settings.split: fingerprint(examples)}):
+        raise UsageError(
+            f"--data-dir: the data of {subject.path} have changed, so its {settings.split} data may hold what it was "
+            "trained on; restore them, or name other data"
+        )
     if settings.examples is not None:
         if settings.examples > len(examples):
             raise UsageError(f"--examples: {settings.examples} asked for, and there are {len(examples)}")
         strata = Source(examples.image, examples.label, loaded.tasks).strata
         examples = examples.take(splits.stratified(strata, (settings.examples / len(examples),), 0)[0])
-    return examples, loaded.tasks, loaded.reach
+    return examples, loaded
 
 
 def data_of(subject: Subject, settings: Settings) -> DataOptions:

@@ -13,6 +13,7 @@ from train.building import make_model, make_sampler, make_strategy
 from train.checkpoints import Checkpoints
 from train.config import Config
 from train.errors import NonFiniteError, UsageError
+from train.identity import fingerprints
 from train.monitor import Monitor
 from train.run_folder import Row, RunFolder, replacing
 from train.sources import Splits
@@ -43,7 +44,7 @@ class Training:
         self.epoch_steps = self.sampler.steps_per_epoch
         with self.strategy.scope():
             self.model = make_model(config, splits, self.epoch_steps * config.epochs)
-        folder.open(config)  # nothing is written before all of it can be
+        folder.open(config, fingerprints(splits))  # nothing is written before all of it can be
         threats = {"clean": None, "robust": config.threat}
         self.evaluator = Evaluator(self.model.network, threats, seed=config.seed, reach=splits.reach)
         self.selected_by = SELECTED_BY[self.model.method.selection]

@@ -1,7 +1,6 @@
 """The command line: every field of the config is an option."""
 
 import argparse
-import re
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,8 +10,8 @@ from adap_tf.methods import METHODS
 from train.config import Config
 from train.errors import UsageError
 from train.fields import Check, flag
-from train.presets import BASELINES, OWN, PRESETS, preset_for
-from train.sources import absolute, default_name
+from train.presets import BASELINES, PRESETS, preset_for
+from train.sources import absolute, run_name
 
 
 def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
@@ -26,7 +25,8 @@ def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
         UsageError: an option or a value is not accepted.
     """
     given = absolute(vars(_parser().parse_args(arguments)))
-    out, preset = given.pop("out"), given.pop("preset") or preset_for(given.get("data"))
+    out, named = given.pop("out"), given.pop("preset")
+    preset = named or preset_for(given.get("data"))
     given.pop("describe")
     if preset not in PRESETS:
         raise UsageError(f"--preset: unknown preset {preset!r}; it takes one of {', '.join(PRESETS)}")
@@ -37,9 +37,7 @@ def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
 
     def folder(method: str) -> Path:
         if out is None:
-            what = default_name(asked.data_dir) if asked.data in OWN else preset
-            task = "" if asked.positive is None else f"-{asked.positive}"
-            return Path("runs") / re.sub(r"[^\w.,+-]+", "_", f"{what}{task}-{method}-seed{asked.seed}")
+            return Path("runs") / run_name(asked, named, method, asked.seed)
         path = Path(out).resolve()
         return path if method == asked.method else path.with_name(f"{path.name}-{method}")
 

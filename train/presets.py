@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from adap_tf.data import bdd100k, cifar100
 from train.config import Config
+from train.sources import OWN
 
 CIFAR10 = Config(
     data="cifar10",
@@ -120,12 +121,10 @@ PRESETS: Mapping[str, Config] = {
 BASELINES: Mapping[str, str] = {"digits": "ce", "images": "ce", "table": "ce"}
 """The method trained beside the one asked for, by preset, since a robust AP alone means nothing."""
 
-OWN = {"folder": "images", "npz": "images", "csv": "table", "parquet": "table"}
-
 
 def preset_for(data: str | None) -> str:
     """The recipe for a data set if nobody names one: the first that is made for it, or the one for the user's own."""
     if data is None:
         return "digits"
     fitting = (name for name, config in PRESETS.items() if config.data == data)
-    return OWN.get(data) or next(fitting, OWN["folder"])
+    return OWN.get(data) or next(fitting, "images")

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from train.config import Config
 from train.errors import UsageError
 from train.fields import flag
+from train.identity import changed
 
 Row = dict[str, float]
 
@@ -27,6 +28,7 @@ class RunFolder:
     def __init__(self, path: Path):
         self.path = path.resolve()
         self.config = self.path / "config.json"
+        self.data = self.path / "data.json"
         self.features = self.path / "features.json"
         self.metrics = self.path / "metrics.csv"
         self.checkpoints = self.path / "checkpoints"
@@ -55,20 +57,38 @@ class RunFolder:
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise UsageError(f"--out: {self.path} exists and is not a run folder; give a new or an empty one")
 
-    def open(self, config: Config) -> None:
+    def open(self, config: Config, data: Mapping[str, str]) -> None:
         """Makes the folder and writes the config, unless that is done.
 
+        Args:
+            config: the run's.
+            data: the fingerprints of its data.
+
         Raises:
-            UsageError: as `check`, or the folder cannot be written.
+            UsageError: as `check`, or the data are not those of the run that is here, or the folder cannot be written.
         """
         self.check(config)
+        if name := changed(self.fingerprints(), data):
+            raise UsageError(
+                f"--data-dir: the {name} data are not those that {self.path} began with; give those, another --out, "
+                "or remove the folder"
+            )
         try:
             for folder in (self.best.parent, self.figures):
                 folder.mkdir(parents=True, exist_ok=True)
             if not self.config.exists():
+                write_json(self.data, dict(data))
                 write_json(self.config, config.resolved())
         except OSError as error:
             raise UsageError(f"--out: cannot write {self.path}: {error.strerror or error}") from None
+
+    def fingerprints(self) -> dict[str, str]:
+        """Those of the data that the run began with; empty before it has, or if an earlier version did not keep them.
+
+        Raises:
+            UsageError: they are damaged.
+        """
+        return self._read_json(self.data) if self.config.exists() and self.data.exists() else {}
 
     def finished(self) -> dict[str, Any] | None:
         """The results, if the run is at its end.

@@ -1,6 +1,7 @@
 """Data: where from, which tasks, and the split into training, validation and test data."""
 
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,13 @@ from adap_tf.data import (
     table,
 )
 from train.errors import UsageError
-from train.fields import WHOLE, Check, option
+from train.fields import WHOLE, Check, flag, option
 
 TFDS = "tfds:"
+OWN = {"folder": "images", "npz": "images", "csv": "table", "parquet": "table"}
+"""The kinds of the user's own data, and the recipe for each."""
+
+LONGEST = 60  # characters of the tasks in the name of a folder
 SIZE = re.compile(r"(\d+)(?:x(\d+))?")
 
 
@@ -111,6 +116,14 @@ class DataOptions:
             raise UsageError(f"--data-dir: {self.data} needs it: the file or folder of the data")
         return self.data_dir
 
+
+TAKEN = {
+    "folder": {"labels", "image_size"},
+    "bdd100k": {"image_size"},
+    "csv": {"labels", "changeable", "bounds"},
+    "parquet": {"labels", "changeable", "bounds"},
+}
+"""The options about the form of data that a kind takes; what is read by `tfds:NAME` takes the size of images."""
 
 Loader = Callable[[DataOptions, Problems], Parts]
 SOURCES: Mapping[str, Loader] = {
@@ -202,6 +215,7 @@ def _loaded(asked: DataOptions, problems: Problems) -> Parts:
         UsageError: they are missing or bad.
     """
     assert asked.data is not None
+    _check_taken(asked, {"image_size"} if asked.data.startswith(TFDS) else TAKEN.get(asked.data, set()))
     try:
         if asked.data.startswith(TFDS):
             name = asked.data.removeprefix(TFDS)
@@ -209,6 +223,17 @@ def _loaded(asked: DataOptions, problems: Problems) -> Parts:
         return SOURCES[asked.data](asked, problems)
     except (FileNotFoundError, DataError) as error:
         raise UsageError(f"--data-dir: {error}") from None
+
+
+def _check_taken(asked: DataOptions, taken: set[str]) -> None:
+    """Makes sure that no option would be ignored, which could pass for one that was heeded.
+
+    Raises:
+        UsageError: one would.
+    """
+    for name in ("labels", "image_size", "changeable", "bounds"):
+        if getattr(asked, name) is not None and name not in taken:
+            raise UsageError(f"{flag(name)}: {asked.data} does not take it; leave it out")
 
 
 def _tasks(positive: str | None, source: Source) -> tuple[str, ...]:
@@ -222,7 +247,7 @@ def _tasks(positive: str | None, source: Source) -> tuple[str, ...]:
         return (source.tasks[int(np.argmin(np.where(counts > 0, counts, len(source) + 1)))],)
     if positive in source.tasks:  # also if there is a comma in its name
         return (positive,)
-    tasks = source.tasks if positive == "all" else tuple(positive.split(","))
+    tasks = source.tasks if positive == "all" else tuple(name.strip() for name in positive.split(","))
     if len(set(tasks)) < len(tasks):
         raise UsageError(f"--positive: {positive!r} names a class twice")
     return tasks
@@ -239,7 +264,7 @@ def _check(name: str, part: Source, data: str | None) -> None:
     for task, column in zip(part.tasks, part.label.T, strict=True):
         for value, what in ((1, "example"), (0, "example of another")):
             if not (column == value).any():
-                raise UsageError(f"--positive: class {task!r} has no {what} in the {name} split of {data}")
+                raise UsageError(f"--positive: class {task!r} has no {what} in the {name} split of {data}; give more")
 
 
 def _cut(option: str, source: Source, count: int | None, seed: int) -> Source:
@@ -261,6 +286,11 @@ def absolute(given: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def default_name(data_dir: str | None) -> str:
-    """What the user's own data are called in the name of a run's folder."""
-    return Path(data_dir).name.partition(".")[0] if data_dir else "data"
+def run_name(asked: DataOptions, preset: str | None, method: str, seed: int) -> str:
+    """What a run's folder is called if nobody says: after its preset or its data, the task, the method and the seed."""
+    what = preset or (Path(asked.data_dir).name if asked.data in OWN and asked.data_dir else asked.data or "")
+    task = asked.positive or ""
+    if len(task) > LONGEST:
+        task = f"{task[:LONGEST]}-{zlib.crc32(task.encode()):08x}"
+    parts = (part for part in (what, task, method, f"seed{seed}") if part)
+    return re.sub(r"[^\w.,+-]+", "_", "-".join(parts))

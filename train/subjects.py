@@ -1,7 +1,7 @@
 """What can be evaluated: a run folder, an exported SavedModel, or a .keras file."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class Subject:
         network: images in [0, 1] to logits `[B, C]`.
         config: of the run that trained it; empty if that is not known.
         home: folder for what is found out about it.
+        data: fingerprints of the data that it was trained on; empty if they are not known.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Subject:
     network: Any
     config: dict[str, Any]
     home: Path
+    data: Mapping[str, str]
 
     def check(self, image_shape: Sequence[int], tasks: Sequence[str]) -> None:
         """Makes sure that the network takes such images and has a logit for each task.
@@ -101,7 +103,7 @@ def load_subject(given: str) -> Subject:
         raise UsageError(f"{given}: cannot be read: {reason(error)}") from None
     home = folder.path if folder is not None else path.parent
     name = path.name if folder is None or path == folder.path else f"{folder.path.name}-{path.stem}"
-    return Subject(name, path, network, config, home)
+    return Subject(name, path, network, config, home, {} if folder is None else folder.fingerprints())
 
 
 def _read(path: Path) -> dict[str, Any]:

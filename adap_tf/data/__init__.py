@@ -8,6 +8,7 @@ from adap_tf.data.augmentations import ResizedCrop as ResizedCrop
 from adap_tf.data.examples import Examples as Examples
 from adap_tf.data.images import Array as Array
 from adap_tf.data.images import Images as Images
+from adap_tf.data.images import StoredImages as StoredImages
 from adap_tf.data.images import read_ahead as read_ahead
 from adap_tf.data.images import same_images as same_images
 from adap_tf.data.pipeline import batches as batches

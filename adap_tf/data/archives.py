@@ -31,7 +31,7 @@ def unpacked(path: Path) -> Path:
     if path.is_dir():
         return path
     if not path.is_file():
-        raise DataError(f"{path} is missing")
+        raise DataError(f"{path} is missing; name the folder or the archive of the data")
     suffix = next((each for each in SUFFIXES if path.name.lower().endswith(each)), None)
     if suffix is None:
         raise DataError(f"{path} is neither a folder nor an archive; archives end in {', '.join(SUFFIXES)}")

@@ -15,6 +15,7 @@ from adap_tf.data.problems import DataError, Problems
 
 MODES = {1: "L", 3: "RGB"}
 CHANNELS = {"1": 1, "L": 1, "LA": 1, "P": 3, "RGB": 3, "RGBA": 3, "CMYK": 3, "YCbCr": 3}
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF, and what there says that the image lies on its side
 IN_MEMORY = 2**29  # bytes: data sets that are no larger are decoded once and kept
 AT_ONCE = 1024  # images that are looked at, before the next are
 NO_IMAGE = (OSError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for what it cannot read
@@ -122,25 +123,27 @@ class Form:
         try:
             with Image.open(io.BytesIO(encoded)) as image:
                 self.check(shape_of(image))
-                if image.size == size:
-                    pixels = image.convert(mode)
-                else:
-                    image.draft(mode, size)  # a JPEG is decoded at half its size where that is enough
-                    pixels = ImageOps.exif_transpose(image).convert(mode).resize(size, Image.Resampling.BILINEAR)
+                if image.size not in (size, size[::-1]):
+                    image.draft(mode, (max(size), max(size)))  # a JPEG is decoded at half its size if that is enough
+                pixels = ImageOps.exif_transpose(image).convert(mode)
+                if pixels.size != size:
+                    pixels = pixels.resize(size, Image.Resampling.BILINEAR)
         except NO_IMAGE as error:
             raise ValueError(reason(error)) from None
         return np.asarray(pixels).reshape(self.shape)
 
 
 def shape_of(image: Image.Image) -> tuple[int, int, int]:
-    """Height, width and channels of an image, which it tells before it is decoded.
+    """Height, width and channels of an image that stands upright, which it tells before it is decoded.
 
     Raises:
         ValueError: its pixels are not of 8 bits.
     """
     if image.mode not in CHANNELS:
         raise ValueError(f"has pixels of the kind {image.mode}; convert it to 8 bits, or give arrays in an npz file")
-    return image.height, image.width, CHANNELS[image.mode]
+    exif = Image.Image.getexif(image)  # the base class's: that of PNG files decodes them to look behind the pixels
+    height, width = image.size if exif.get(ORIENTATION) in TURNED else image.size[::-1]
+    return height, width, CHANNELS[image.mode]
 
 
 class StoredImages(Images):

@@ -47,7 +47,17 @@ def stratified(target: np.ndarray, shares: Sequence[float], seed: int) -> list[n
     group = np.where(sizes[group] < len(shares), len(sizes), group)
     for value in np.unique(group):
         members = random.permutation(np.flatnonzero(group == value))
-        position[members] = (np.arange(len(members)) + 0.5) / len(members)
+        position[members] = _positions(len(members), np.asarray(shares))
     dealt = np.argsort(position, kind="stable")
     ends = np.round(np.cumsum(shares) * len(target)).astype(int)
     return [np.sort(part) for part in np.split(dealt, ends)[: len(shares)]]
+
+
+def _positions(members: int, shares: np.ndarray) -> np.ndarray:
+    """Where the members of a class stand between 0 and 1: at even distances, unless a part would then have none."""
+    even, ends = (np.arange(members) + 0.5) / members, np.cumsum(shares)
+    parts = np.searchsorted(ends, even, side="right")
+    if members < len(shares) or set(range(len(shares))) <= set(parts.tolist()):
+        return even
+    rest = members - len(shares)
+    return np.concatenate([ends - shares / 2, (np.arange(rest) + 0.5) / max(rest, 1)])
