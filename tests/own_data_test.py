@@ -147,9 +147,7 @@ def test_data_that_have_changed_are_not_taken_for_those_of_the_run(photos, tmp_p
     assert evaluate.main(look) == 0
     other = tmp_path / "other"
     shutil.copytree(photos, other)
-    assert "--data-dir: " in failed(
-        capsys, *mine, "--data-dir", other
-    )  # where the user's own data are is what they are
+    assert "--data-dir: " in failed(capsys, *mine, "--data-dir", other)  # they are what lies at their path
     next((photos / "fine").iterdir()).unlink()
     for extra in ([], ["--skip-bad-examples"]):
         assert evaluate.main([*look, *extra]) == 2

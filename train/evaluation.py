@@ -196,7 +196,8 @@ def examples_of(subject: Subject, settings: Settings) -> tuple[Examples, Splits]
     for name in ("data", "positive"):
         if getattr(asked, name) is None and not subject.config:
             raise UsageError(f"--{name}: {subject.path} has no run folder around it that would say so; give --{name}")
-    own = asked == data_of(subject, replace(settings, **dict.fromkeys(OTHERS)))
+    of_run = data_of(subject, Settings())
+    own = all(getattr(asked, name) == getattr(of_run, name) for name in OTHERS)
     cut = subject.config.get("validation_examples") if own else None
     loaded = load_splits(asked, subject.config.get("seed", 0), validation_examples=cut)
     examples = loaded.parts[settings.split]
