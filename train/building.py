@@ -79,7 +79,7 @@ def make_model(config: Config, splits: Splits, steps: int) -> AdversarialModel:
     try:
         network = find_backbone(backbone)(shape, len(splits.tasks))
     except (ValueError, IndexError) as error:
-        raise UsageError(f"--backbone: {backbone} does not take examples of shape {shape}: {error}") from None
+        raise UsageError(f"--backbone: {backbone}: not for examples of shape {shape}: {error}") from None
     finally:
         keras.config.set_dtype_policy("float32")
     if config.init_from is not None:
