@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score
 import adap_tf
 import reference
 from adap_tf import APGD, FGSM, PGD, Evaluator, Reach, Square, Threat, average_precision
+from adap_tf.data import Images
 from adap_tf.evaluation import EVALUATION_STREAM, arrays_of
 from adap_tf.exact import ExactAveragePrecision
 from adap_tf.noise import Noise
@@ -192,6 +193,38 @@ def test_an_example_keeps_its_noise_wherever_it_stands(data, places):
     np.testing.assert_allclose(attacked, evaluator.attacked("pgd", image, label, places[[4, 1]]), atol=1e-6)
     ap = evaluator.average_precision(image[places], label[places], places)["start"]["ap"]
     assert ap == pytest.approx(average_precision(found["start"], label[places])[0])
+
+
+class Counted(Images):
+    """Images of somebody's own, that count what is asked of them."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype, self.asked = array, array.shape, array.dtype, 0
+
+    def __getitem__(self, places):
+        self.asked = max(self.asked, len(places))
+        return self.array[places]
+
+    def take(self, places):
+        return Counted(self.array[places])
+
+
+def test_images_that_are_not_in_memory_are_read_batch_by_batch(data):
+    image, label = data
+    network = adap_tf.BACKBONES["small_cnn"]((8, 8, 1))
+    stored = Counted((255 * image).astype(np.uint8))
+    evaluator = Evaluator(network, ALL_THREATS, batch_size=7)
+    found, wanted = evaluator.scores(stored, label), evaluator.scores(stored.array, label)
+    assert stored.asked == 7
+    for threat in ALL_THREATS:
+        np.testing.assert_array_equal(found[threat], wanted[threat])
+    places = np.array([20, 3])
+    np.testing.assert_array_equal(
+        evaluator.attacked("pgd", stored, label, places), evaluator.attacked("pgd", stored.array, label, places)
+    )
+    joint = Evaluator(network, {"joint": Threat(PGD(0.1, 0.03, 2), ExactAveragePrecision())}, batch_size=7)
+    np.testing.assert_array_equal(joint.scores(stored, label)["joint"], joint.scores(stored.array, label)["joint"])
+    assert evaluator.zero_gradients(stored, label) == 0
 
 
 def test_a_threat_on_the_ranking_keeps_an_examples_noise_too(data):

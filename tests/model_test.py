@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import adap_tf
-from adap_tf import PGD, AdversarialModel
+from adap_tf import PGD, AdversarialModel, Reach
 from adap_tf.data import Examples, batches, with_rows
 from adap_tf.replicas import ALONE
 from adap_tf.weights import Population
@@ -53,6 +53,22 @@ def test_the_attack_leaves_everything_as_it_was(rng, method):
     assert np.abs(adversarial - batch["image"]).max() > 0.03
     for old, variable in zip(before, (*model.variables, *model.optimizer.variables), strict=True):
         np.testing.assert_array_equal(old, variable)
+
+
+@pytest.mark.parametrize("method", ["adap_ln", "adap_lz", "adap_mm"])
+def test_features_out_of_reach_stay_in_training_and_in_evaluate(data, method):
+    network, fixed = linear(np.ones((D, 1))), np.array([1, 0, 1, 0, 1.0])
+    attack = PGD(eps=0.1, step_size=0.03, steps=6, start=0.01)  # a divergence has no slope at the clean image
+    model = AdversarialModel(network, method, 6, reach=Reach(negatives=0.5, features=fixed), attack=attack)
+    model.compile()
+    change = model._attacked(model.method.attack, as_batch(data, np.arange(N)), ALONE) - data.image
+    most = np.where(data.label == 1, 0.1, 0.05) * fixed
+    assert (np.abs(change) <= most + 1e-12).all()
+    assert np.abs(change).max() > 0.09
+    everything = AdversarialModel(network, method, 6)
+    found, worse = (each.evaluate(data.image, data.label, return_dict=True) for each in (model, everything))
+    assert found["ap"] == worse["ap"]
+    assert found["robust_ap"] >= worse["robust_ap"]
 
 
 def test_attack_noise_follows_seed_and_step(data):
