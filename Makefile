@@ -15,7 +15,7 @@ train: $(READY) ## train a network: make train ARGS="--help"
 	$(BIN)/python train/main.py $(ARGS)
 
 test: lint ## lint, then all tests but the slow ones
-	$(PYTEST) -m "not slow" -n 2 --dist loadfile
+	$(PYTEST) -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 # pytest ends with status 5 if it found no test: then the marker was lost somewhere.
 test-slow: $(READY) ## the slow tests

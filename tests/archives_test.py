@@ -165,7 +165,7 @@ def test_a_changed_byte_in_a_zip_file(tmp_path):
 
 def test_no_archive(tmp_path):
     (tmp_path / "in").mkdir()
-    with pytest.raises(DataError, match=r"absent\.zip is missing$"):
+    with pytest.raises(DataError, match=r"absent\.zip is missing; name the folder or the archive of the data$"):
         unpacked(tmp_path / "absent.zip")
     path = tmp_path / "in" / "set.rar"
     path.write_text("x")

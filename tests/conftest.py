@@ -20,3 +20,11 @@ def _seeded():
 def rng():
     """Random numbers of a test's own."""
     return np.random.default_rng(7)
+
+
+LONG = ("replicas_test.py", "main_test.py", "step_test.py", "own_data_test.py", "evaluate_test.py")
+"""Files that take minutes: they come first, or one process would be at the last of them while the other waits."""
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))

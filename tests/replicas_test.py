@@ -69,8 +69,17 @@ def trained(replicas, backbone, method, optimizer=None, policy="float64", tasks=
     return [w.numpy() for w in (*network.weights, *estimators)], means
 
 
-@pytest.mark.parametrize("backbone", ["mlp", "small_cnn"])
-@pytest.mark.parametrize("method", adap_tf.METHODS)
+SOON = ("ce", "adap_lpn", "adap_mm")
+"""Methods for which a network with BatchNorm is tested at once; the others take as long and are tested later."""
+
+
+def runs_to_compare():
+    for method in adap_tf.METHODS:
+        yield pytest.param("mlp", method)
+        yield pytest.param("small_cnn", method, marks=() if method in SOON else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("backbone", "method"), runs_to_compare())
 def test_replicas_equal_one(other_process, backbone, method):
     alone, signals = trained(1, backbone, method)
     for found, found_signals in (trained(2, backbone, method), other_process(4, backbone, method)):

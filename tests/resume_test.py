@@ -63,6 +63,7 @@ def untouched(tmp_path_factory):
     return out, time.monotonic() - started
 
 
+@pytest.mark.slow
 def test_a_run_that_is_terminated_keeps_its_steps_and_ends_the_same(untouched, tmp_path):
     out = tmp_path / "run"
     process = start_until(out, "epoch 2/")

@@ -1,6 +1,7 @@
 """Images that stay on disk until a batch asks for them."""
 
 import io
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,7 @@ ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF, and what there says that 
 IN_MEMORY = 2**29  # bytes: data sets that are no larger are decoded once and kept
 AT_ONCE = 1024  # images that are looked at, before the next are
 NO_IMAGE = (OSError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for what it cannot read
-THREADS = 16  # Pillow decodes outside of Python's lock, so they share the cores there are
+THREADS = (os.cpu_count() or 1) + 2  # Pillow decodes outside of Python's lock, but many threads wait for one another
 
 Result = TypeVar("Result")
 _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="images")

@@ -57,7 +57,8 @@ def _positions(members: int, shares: np.ndarray) -> np.ndarray:
     """Where the members of a class stand between 0 and 1: at even distances, unless a part would then have none."""
     even, ends = (np.arange(members) + 0.5) / members, np.cumsum(shares)
     parts = np.searchsorted(ends, even, side="right")
-    if members < len(shares) or set(range(len(shares))) <= set(parts.tolist()):
+    leaves_over = ends[-1] < 1 - 1e-9  # a choice of some examples, which keeps to the shares
+    if leaves_over or members < len(shares) or set(range(len(shares))) <= set(parts.tolist()):
         return even
     rest = members - len(shares)
     return np.concatenate([ends - shares / 2, (np.arange(rest) + 0.5) / max(rest, 1)])
