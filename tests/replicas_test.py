@@ -69,17 +69,17 @@ def trained(replicas, backbone, method, optimizer=None, policy="float64", tasks=
     return [w.numpy() for w in (*network.weights, *estimators)], means
 
 
-SOON = ("ce", "adap_lpn", "adap_mm")
-"""Methods for which a network with BatchNorm is tested at once; the others take as long and are tested later."""
+SOON = ("adap_lpn", "adap_mm")
+"""Methods that are tested at once; the others take as long, and are tested with the slow ones."""
+
+PAIRS = [
+    pytest.param(backbone, method, marks=() if method in SOON else pytest.mark.slow)
+    for method in adap_tf.METHODS
+    for backbone in ("mlp", "small_cnn")
+]
 
 
-def runs_to_compare():
-    for method in adap_tf.METHODS:
-        yield pytest.param("mlp", method)
-        yield pytest.param("small_cnn", method, marks=() if method in SOON else pytest.mark.slow)
-
-
-@pytest.mark.parametrize(("backbone", "method"), runs_to_compare())
+@pytest.mark.parametrize(("backbone", "method"), PAIRS)
 def test_replicas_equal_one(other_process, backbone, method):
     alone, signals = trained(1, backbone, method)
     for found, found_signals in (trained(2, backbone, method), other_process(4, backbone, method)):
@@ -92,8 +92,8 @@ def test_replicas_equal_one(other_process, backbone, method):
     ("method", "options"),
     [
         ("adap_lpn", {"separate": True}),
-        ("adap_lz", {"prevalence": "dataset", "divergence": "js", "peek": True}),
-        ("adap_mm", {"prevalence": "dataset", "separate": True}),
+        pytest.param("adap_lz", {"prevalence": "dataset", "divergence": "js", "peek": True}, marks=pytest.mark.slow),
+        pytest.param("adap_mm", {"prevalence": "dataset", "separate": True}, marks=pytest.mark.slow),
         ("trades", {}),
     ],
 )
