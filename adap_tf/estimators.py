@@ -85,7 +85,8 @@ class RowTable(keras.layers.Layer):
             moved = tf.where(old > 0, moved, estimate)
         moved = tf.maximum(moved, tf.constant(self.floor, moved.dtype)[:, None])
         if not peek:
-            stored = tf.reshape(tf.where(anchor, moved, tf.zeros_like(moved)), [-1, 2])
+            kept = tf.where(tf.math.is_finite(moved), moved, old)
+            stored = tf.reshape(tf.where(anchor, kept, tf.zeros_like(kept)), [-1, 2])
             self.u.value.scatter_update(tf.IndexedSlices(stored, place))
         return tf.where(anchor, moved, tf.ones_like(moved))
 
@@ -208,7 +209,7 @@ class ListwiseState(keras.layers.Layer):
         )
         moved = tf.where(log_g2 > -np.inf, tf.stack(new), self.state.value)
         if not peek:
-            self.state.assign(moved)
+            self.state.assign(tf.where(tf.reduce_any(tf.math.is_nan(moved), axis=0), self.state.value, moved))
         return Averages(*tf.unstack(moved))
 
     def _average(self, value: tf.Tensor, estimate: tf.Tensor, old: Averages) -> tf.Tensor:

@@ -14,6 +14,7 @@ from adap_tf.attacks import PGD, Attack
 from adap_tf.data.examples import as_unit_range, checked_labels
 from adap_tf.estimators import RowTable
 from adap_tf.evaluation import PGD10, Evaluator, arrays_of
+from adap_tf.finite import all_finite, refuse_unless
 from adap_tf.methods import Method, estimator_key, find_method
 from adap_tf.noise import Noise
 from adap_tf.replicas import Replicas
@@ -41,6 +42,8 @@ class AdversarialModel(keras.Model):
         l2: weight of `½‖w‖²` over all trainable weights; its gradient is added before the optimizer sees it, which
             is not Keras' decoupled `weight_decay`.
         seed: of the attack's starts.
+        skip_nonfinite: whether a step with a number that is not finite is left out and counted in `steps_skipped`,
+            rather than ended with an error. Either way it moves no weight and no statistic.
         **hyperparameters: passed to `Method.tuned`: `lam`, `gamma1`, `gamma2`, `margin`, `prevalence`, ….
 
     Raises:
@@ -60,6 +63,7 @@ class AdversarialModel(keras.Model):
         reach: Reach = EVERYTHING,
         l2: float = 0.0,
         seed: int = 0,
+        skip_nonfinite: bool = False,
         **hyperparameters: Any,
     ):
         super().__init__(name="adversarial_model")
@@ -68,6 +72,7 @@ class AdversarialModel(keras.Model):
         self.network = network
         self.method = (find_method(method) if isinstance(method, str) else method).tuned(**hyperparameters)
         self.attack, self.threat, self.reach, self.l2, self.seed = attack, threat, reach, l2, seed
+        self.skip_nonfinite = skip_nonfinite
         # The widest type in the network: float32 heads over bfloat16 layers, float64 in float64 tests.
         self.score_dtype = "float64" if any(w.dtype == "float64" for w in network.weights) else "float32"
         shape = getattr(network, "output_shape", (None, None))  # a subclassed model may not know its own
@@ -89,6 +94,9 @@ class AdversarialModel(keras.Model):
         # Not `optimizer.iterations`: loss scaling leaves out steps, and they would share the next one's noise.
         self.steps_taken = self.add_weight(
             shape=(), dtype="int64", initializer="zeros", trainable=False, aggregation="none", name="steps_taken"
+        )
+        self.steps_skipped = self.add_weight(
+            shape=(), dtype="int64", initializer="zeros", trainable=False, aggregation="none", name="steps_skipped"
         )
         self._evaluator = functools.lru_cache(self._make_evaluator)
         self.built = True
@@ -172,11 +180,16 @@ class AdversarialModel(keras.Model):
 
         Returns:
             Running means since the metrics were last reset, by name; `loss` and the value of each term.
+
+        Raises:
+            tf.errors.InvalidArgumentError: an image, a score, a term or a gradient is not finite, unless such steps are
+                skipped; the message names the step and what it was.
         """
         batch = self._checked(data)
         replicas = Replicas.current()
         weights = self.network.trainable_variables
 
+        before = [tf.identity(w.value) for w in self.network.non_trainable_weights]  # a pass in training moves them
         images = {CLEAN: batch["image"]}
         if self.method.attack is not None:
             images[ADVERSARIAL] = self._attacked(self.method.attack, batch, replicas)
@@ -201,12 +214,52 @@ class AdversarialModel(keras.Model):
             gradients = [
                 g + tf.cast(l2, g.dtype) * tf.cast(w, g.dtype) for g, w in zip(gradients, weights, strict=True)
             ]
-        self.optimizer.apply(gradients, weights)
-        self.steps_taken.assign_add(1)
 
+        terms = {f"term {name}": [value] for name, value in signals.items() if name != "loss"}
+        numbers = {"images": [*images.values()], "scores": [*scored.scores.values()], **terms, "gradients": gradients}
+        fine = self._moved(gradients, all_finite(numbers, replicas), scale, before, replicas)
         for name, value in signals.items():
-            self.signals[name].update_state(value)
+            self.signals[name].update_state(tf.where(fine, value, 0), sample_weight=tf.cast(fine, value.dtype))
         return self.get_metrics_result()
+
+    def _moved(
+        self,
+        gradients: list[tf.Tensor],
+        finite: dict[str, tf.Tensor],
+        scale: tf.Tensor,
+        before: list[tf.Tensor],
+        replicas: Replicas,
+    ) -> tf.Tensor:
+        """Moves the weights and counts the step; where something is not finite, puts the statistics back instead.
+
+        Args:
+            gradients: this replica's part of the gradient by each weight, times the scale.
+            finite: what was looked at, and whether it is finite on all replicas.
+            scale: of the loss.
+            before: the statistics as they were before the step.
+            replicas: that take the step.
+
+        Returns:
+            Whether the step counts, a bool.
+        """
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            # It halves its scale where gradients overflow, but looks at one replica's alone: here that one sees all.
+            gradients = [tf.where(finite["gradients"], gradients[0], np.nan), *gradients[1:]]
+            finite = finite | {"gradients": finite["gradients"] | (scale > 1)}
+        fine = tf.reduce_all([*finite.values()])
+
+        def take_back() -> None:
+            for variable, value in zip(self.network.non_trainable_weights, before, strict=True):
+                variable.assign(value)
+
+        weights = self.network.trainable_variables
+        done = replicas.either(fine, lambda: self.optimizer.apply(gradients, weights), take_back)
+        with tf.control_dependencies([done]):
+            allowed = [] if self.skip_nonfinite else [refuse_unless(finite, self.steps_taken.value + 1)]
+        with tf.control_dependencies([done, *allowed]):
+            self.steps_taken.assign_add(1)
+            self.steps_skipped.assign_add(tf.cast(~fine, tf.int64))
+        return fine
 
     def evaluate(
         self,

@@ -1,6 +1,8 @@
 """What one replica does to see the whole batch: gather, add up, and find its own part again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 
@@ -41,6 +43,26 @@ class Replicas:
             return x
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)
 
+    def either(self, condition: tf.Tensor, then: Callable[[], object], otherwise: Callable[[], object]) -> tf.Tensor:
+        """Does one of two things to this replica's variables, collectives included; gives the condition when it is done.
+
+        Args:
+            condition: scalar bool, the same on every replica.
+            then: what to do where it holds.
+            otherwise: what to do where it does not.
+        """
+        if self.count == 1:
+            return _either(condition, then, otherwise)
+
+        # A branch of `tf.cond` can only hold collectives if all replicas enter it together.
+        def together(strategy: tf.distribute.Strategy, condition: Any, then: Any, otherwise: Any) -> tf.Tensor:
+            def each(what: Any) -> Callable[[], object]:
+                return lambda: strategy.extended.call_for_each_replica(lambda do: do() and None, args=(what,))
+
+            return _either(strategy.experimental_local_results(condition)[0], each(then), each(otherwise))
+
+        return tf.distribute.get_replica_context().merge_call(together, args=(condition, then, otherwise))
+
     def own(self, x: tf.Tensor) -> tf.Tensor:
         """This replica's rows `[b, ...]` of a global `[B, ...]`."""
         size = x.shape[0] // self.count
@@ -53,6 +75,17 @@ class Replicas:
         size = x.shape[0]
         padded = tf.pad(x, [[self.index * size, (self.count - 1 - self.index) * size], [0, 0]])
         return tf.ensure_shape(padded, [self.count * size, *x.shape[1:]])
+
+
+def _either(condition: tf.Tensor, then: Callable[[], object], otherwise: Callable[[], object]) -> tf.Tensor:
+    def done(what: Callable[[], object]) -> Callable[[], tf.Tensor]:
+        def do() -> tf.Tensor:
+            what()
+            return tf.identity(condition)
+
+        return do
+
+    return tf.cond(condition, done(then), done(otherwise))
 
 
 ALONE = Replicas()
