@@ -17,7 +17,7 @@ from adap_tf.evaluation import PGD10, Evaluator, arrays_of
 from adap_tf.finite import all_finite, refuse_unless
 from adap_tf.methods import Method, estimator_key, find_method
 from adap_tf.noise import Noise
-from adap_tf.replicas import Replicas
+from adap_tf.replicas import Replicas, StepMean
 from adap_tf.scored import ADVERSARIAL, CLEAN, Scored
 from adap_tf.terms import Term
 from adap_tf.weights import Population
@@ -90,7 +90,7 @@ class AdversarialModel(keras.Model):
         self._estimator_names = tuple(made)
         for name, estimator in made.items():
             setattr(self, name, estimator)  # as attributes: tf.train.Checkpoint does not look into Keras' dicts
-        self.signals = {name: keras.metrics.Mean(name=name) for name in ("loss", *self.method.signals)}
+        self.signals = {name: StepMean(name) for name in ("loss", *self.method.signals)}
         # Not `optimizer.iterations`: loss scaling leaves out steps, and they would share the next one's noise.
         self.steps_taken = self.add_weight(
             shape=(), dtype="int64", initializer="zeros", trainable=False, aggregation="none", name="steps_taken"
@@ -219,7 +219,7 @@ class AdversarialModel(keras.Model):
         numbers = {"images": [*images.values()], "scores": [*scored.scores.values()], **terms, "gradients": gradients}
         fine = self._moved(gradients, all_finite(numbers, replicas), scale, before, replicas)
         for name, value in signals.items():
-            self.signals[name].update_state(tf.where(fine, value, 0), sample_weight=tf.cast(fine, value.dtype))
+            self.signals[name].update_state(value, fine)
         return self.get_metrics_result()
 
     def _moved(
@@ -260,6 +260,19 @@ class AdversarialModel(keras.Model):
             self.steps_taken.assign_add(1)
             self.steps_skipped.assign_add(tf.cast(~fine, tf.int64))
         return fine
+
+    def not_finite(self, data: Any) -> np.ndarray:
+        """The examples `[b]` of a batch, as bools, of which an image or a score is not finite, clean or attacked.
+
+        Each is looked at for itself, in inference mode; nothing moves. It tells who spoiled a step that was refused.
+        """
+        batch = self._checked(data)
+        images = [batch["image"]]
+        if self.method.attack is not None:
+            images.append(self._attacked(self.method.attack, batch, Replicas(), peek=True))
+        looked_at = [x for image in images for x in (image, self._scores(image, training=False))]
+        fine = [tf.reduce_all(tf.math.is_finite(x), axis=list(range(1, x.shape.rank))) for x in looked_at]
+        return ~tf.reduce_all(fine, axis=0).numpy()
 
     def evaluate(
         self,
@@ -304,7 +317,9 @@ class AdversarialModel(keras.Model):
     def _scores(self, image: tf.Tensor, training: bool) -> tf.Tensor:
         return tf.cast(self.network(image, training=training), self.score_dtype)
 
-    def _attacked(self, term: Term, batch: dict[str, tf.Tensor], replicas: Replicas) -> tf.Tensor:
+    def _attacked(
+        self, term: Term, batch: dict[str, tf.Tensor], replicas: Replicas, peek: bool | None = None
+    ) -> tf.Tensor:
         """The batch's images under the training attack; its start is keyed by step and place in the global batch."""
         image = batch["image"]
         key = tf.stack([tf.constant(self.seed, tf.int64), self.steps_taken.value])
@@ -318,7 +333,7 @@ class AdversarialModel(keras.Model):
             row=batch["row"],
             candidate=batch.get("candidate"),
             estimator=self.estimators.get(estimator_key(term)),
-            peek=self.method.peek,
+            peek=self.method.peek if peek is None else peek,
             replicas=replicas,
             reach=self.reach,
         )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 
@@ -44,7 +45,7 @@ class Replicas:
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)
 
     def either(self, condition: tf.Tensor, then: Callable[[], object], otherwise: Callable[[], object]) -> tf.Tensor:
-        """Does one of two things to this replica's variables, collectives included; gives the condition when it is done.
+        """Does one of two things on this replica, collectives included; gives the condition when it is done.
 
         Args:
             condition: scalar bool, the same on every replica.
@@ -86,6 +87,29 @@ def _either(condition: tf.Tensor, then: Callable[[], object], otherwise: Callabl
         return do
 
     return tf.cond(condition, done(then), done(otherwise))
+
+
+class StepMean(keras.metrics.Metric):
+    """Mean over steps of a number that all replicas have alike.
+
+    Each replica keeps it for itself: Keras' own `Mean` adds the replicas' up whenever it is read, and so could not be
+    read by one worker alone.
+    """
+
+    def __init__(self, name: str):
+        super().__init__(name=name)
+        self.total, self.count = (
+            keras.Variable(0.0, trainable=False, aggregation="none", name=part) for part in ("total", "count")
+        )
+
+    def update_state(self, value: tf.Tensor, counts: tf.Tensor | bool = True) -> None:
+        """Takes one more number in, unless it does not count."""
+        self.total.assign_add(tf.where(counts, tf.cast(value, self.total.dtype), 0))
+        self.count.assign_add(tf.cast(counts, self.count.dtype))
+
+    def result(self) -> tf.Tensor:
+        """The mean, 0 if no number counts."""
+        return tf.math.divide_no_nan(self.total.value, self.count.value)
 
 
 ALONE = Replicas()

@@ -13,7 +13,7 @@ from adap_tf import PGD, AdversarialModel, Reach
 from adap_tf.data import Examples, batches, with_rows
 from adap_tf.replicas import ALONE
 from adap_tf.weights import Population
-from train.building import make_strategy
+from train.workers import make_strategy
 
 ATTACK = PGD(eps=0.1, step_size=0.03, steps=6, start=0.0)
 N, D = 24, 5

@@ -78,6 +78,7 @@ ORDER = (
     "train.figures",
     "train.ranking_figures",
     "train.describe",
+    "train.workers",
     "train.building",
     "train.loop",
     "train.main",

@@ -11,7 +11,7 @@ import tensorflow as tf
 import adap_tf
 from adap_tf import PGD, AdversarialModel
 from adap_tf.data import Examples, Sampler, training_batches
-from train.building import make_strategy
+from train.workers import make_strategy
 
 STEPS, BATCH = 20, 16
 

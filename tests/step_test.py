@@ -17,7 +17,7 @@ from adap_tf.noise import Noise
 from adap_tf.replicas import ALONE
 from adap_tf.scored import Scored
 from adap_tf.weights import Population
-from train.building import make_strategy
+from train.workers import make_strategy
 
 N, D, BATCH = 24, 5, 10
 ATTACK = PGD(eps=0.1, step_size=0.03, steps=6, start=0.01)

@@ -1,10 +1,8 @@
-"""What a config stands for: devices, batches and model."""
+"""What a config stands for: batches and model."""
 
-import functools
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from adap_tf import AdversarialModel
 from adap_tf.backbones import find_backbone, take_trunk
@@ -13,33 +11,6 @@ from train.config import OPTIMIZERS, PRECISIONS, Config
 from train.errors import UsageError, reason
 from train.run_folder import RunFolder
 from train.sources import Splits
-
-
-@functools.cache
-def make_strategy(replicas: int | None) -> tf.distribute.Strategy:
-    """All GPUs, or as many devices as asked for: GPUs if there are any, else logical devices of the CPU.
-
-    One strategy a process and size: TensorFlow numbers the collectives of each strategy from the same start, so a
-    second one would run into the first one's.
-
-    Raises:
-        UsageError: more replicas than devices.
-    """
-    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
-    if kind == "CPU" and (replicas or 1) > 1:
-        _split_cpu(replicas or 1)
-    devices = [device.name for device in tf.config.list_logical_devices(kind)]
-    count = replicas or (len(devices) if kind == "GPU" else 1)
-    if count > len(devices):
-        raise UsageError(f"--replicas: {count} asked for, and there are {len(devices)} {kind} devices")
-    return tf.distribute.MirroredStrategy(devices[:count]) if count > 1 else tf.distribute.get_strategy()
-
-
-def _split_cpu(count: int) -> None:
-    """Makes logical CPU devices, which works once a process and before TensorFlow's first operation."""
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    if len(tf.config.get_logical_device_configuration(cpu) or []) < count:
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
 
 
 def make_sampler(config: Config, splits: Splits, replicas: int = 1) -> Sampler:
@@ -94,6 +65,7 @@ def make_model(config: Config, splits: Splits, steps: int) -> AdversarialModel:
         reach=splits.reach,
         l2=config.weight_decay,
         seed=config.seed,
+        skip_nonfinite=config.skip_nonfinite,
         **config.hyperparameters,
     )
     rates = [config.learning_rate * share for share in (1, 0.1, 0.01)]

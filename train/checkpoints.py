@@ -68,12 +68,20 @@ class Checkpoints:
 
         Args:
             report: told of every checkpoint that is damaged; such a one is removed.
+
+        Raises:
+            UsageError: it holds other variables, as another version of the program had them.
         """
         for step in reversed(self._steps()):
             path = self._path(step)
             problem = _damage(path / "state")
             if problem is None:
-                self._state.read(str(path / "state")).assert_consumed()
+                try:
+                    self._state.read(str(path / "state")).assert_consumed()
+                except (AssertionError, ValueError):
+                    raise UsageError(
+                        f"--out: {path} is another version's; remove {self.folder.parent} or give another --out"
+                    ) from None
                 return step
             report(f"warning: {path} is damaged ({problem}); going on from the checkpoint before it")
             shutil.rmtree(path)

@@ -9,10 +9,11 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from adap_tf.data import DataError
-from train.errors import UsageError, bad_data, out_of_room
+from train.errors import UsageError, bad_data, lost_worker, out_of_room
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scikit-learn")
-MISTAKE, INTERRUPTED, TERMINATED = 2, 130, 143  # the last two by convention: 128 and the signal's number
+MISTAKE, LOST, INTERRUPTED, TERMINATED = 2, 75, 130, 143
+"""Exit statuses: 75 is the convention for "try again", the last two are 128 and the signal's number."""
 
 
 def ended(command: Callable[[], None], after_interrupt: str) -> int:
@@ -35,6 +36,10 @@ def ended(command: Callable[[], None], after_interrupt: str) -> int:
         if (advice := out_of_room(error)) is None:
             raise
         return _failed(advice)
+    except tf.errors.OpError as error:
+        if (advice := lost_worker(error)) is None:
+            raise
+        return _failed(advice, LOST)
     except KeyboardInterrupt:
         print(f"interrupted; {after_interrupt}", file=sys.stderr)
         return INTERRUPTED
@@ -43,9 +48,9 @@ def ended(command: Callable[[], None], after_interrupt: str) -> int:
     return 0
 
 
-def _failed(problem: str) -> int:
+def _failed(problem: str, status: int = MISTAKE) -> int:
     print(f"error: {problem}", file=sys.stderr)
-    return MISTAKE
+    return status
 
 
 def make_deterministic() -> None:

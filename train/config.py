@@ -85,13 +85,21 @@ class Config(DataOptions):
     eval_steps: int = option("steps of the PGD attack in evaluation", COUNT, int)
     eval_step_size: float = option("length of each, in the unit of --eps", POSITIVE, float)
     replicas: int | None = option(
-        "devices to train on; all GPUs if not given, logical CPU devices where there is no GPU",
+        "devices to train on; all GPUs if not given, logical CPU devices where there is no GPU. Several machines: the "
+        "same command on each, with TF_CONFIG set (docs/distributed.md)",
         COUNT,
         int,
         False,
     )
     checkpoint_minutes: float = option(
         "time between checkpoints within an epoch; there is one after every epoch too", POSITIVE, float, False
+    )
+
+    skip_nonfinite: bool = option(
+        "leave out steps with a number that is not finite and count them, instead of stopping at the first",
+        kind=bool,
+        result=False,
+        default=False,
     )
 
     def __post_init__(self) -> None:

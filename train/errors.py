@@ -31,6 +31,20 @@ def out_of_room(error: Exception) -> str | None:
     return None
 
 
+def lost_worker(error: tf.errors.OpError) -> str | None:
+    """What to do if another worker has ended, None for any other error."""
+    text = str(error)
+    lost = isinstance(error, tf.errors.UnavailableError | tf.errors.CancelledError | tf.errors.AbortedError)
+    if not lost or "/job:" not in text:
+        return None
+    numbers = sorted(set(re.findall(r"/task:(\d+)", text)))
+    who = ", ".join(f"worker {number}" for number in numbers) or "another worker"
+    return (
+        f"{who} has ended or cannot be reached; its own messages say why. Start the same command on every worker "
+        "again, and the run goes on from its last checkpoint"
+    )
+
+
 def bad_data(error: Exception) -> str | None:
     """What was wrong with data that a batch asked for, None for any other error; TensorFlow has it in its own words."""
     found = re.search(r"DataError: (.*)", f"{type(error).__name__}: {error}")

@@ -2,23 +2,29 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from adap_tf import AdversarialModel, Evaluator
-from adap_tf.data import AUGMENTATIONS, training_batches
-from train.building import make_model, make_sampler, make_strategy
+from adap_tf.data import AUGMENTATIONS, Examples, StoredImages, training_batches
+from adap_tf.finite import refused
+from train.building import make_model, make_sampler
 from train.checkpoints import Checkpoints
 from train.config import Config
 from train.errors import NonFiniteError, UsageError
-from train.identity import fingerprints
+from train.fields import flag
+from train.identity import changed, fingerprints
 from train.monitor import Monitor
 from train.run_folder import Row, RunFolder, replacing
 from train.sources import Splits
+from train.workers import Workers
 
 SELECTED_BY = {"clean": "clean_ap", "adversarial": "robust_ap"}
+NAMED = 10  # examples in a message
 Signals = dict[str, tf.Tensor]
 
 
@@ -31,25 +37,31 @@ class Training:
     Args:
         config: the run.
         splits: its data.
-        folder: where it goes; if steps of this run are there, it goes on after them.
+        folder: where it goes; if steps of this run are there, it goes on after them. Only the chief's is looked at.
+        workers: that train together; each has to make one of these, with the same config and data.
 
     Raises:
-        UsageError: the batch does not fit the data or the replicas, or the folder will not do.
+        UsageError: the batch does not fit the data or the replicas, the folder will not do, or the workers were not
+            started alike.
     """
 
-    def __init__(self, config: Config, splits: Splits, folder: RunFolder):
-        self.config, self.splits, self.folder = config, splits, folder
-        self.strategy = make_strategy(config.replicas)
+    def __init__(self, config: Config, splits: Splits, folder: RunFolder, workers: Workers):
+        self.config, self.splits, self.folder, self.workers = config, splits, folder, workers
+        self.strategy = workers.strategy
         self.sampler = make_sampler(config, splits, self.strategy.num_replicas_in_sync)
         self.epoch_steps = self.sampler.steps_per_epoch
         with self.strategy.scope():
-            self.model = make_model(config, splits, self.epoch_steps * config.epochs)
-        folder.open(config, fingerprints(splits))  # nothing is written before all of it can be
-        threats = {"clean": None, "robust": config.threat}
-        self.evaluator = Evaluator(self.model.network, threats, seed=config.seed, reach=splits.reach)
+            # The network to start from may lie on the chief's disk alone.
+            own = config if workers.chief else replace(config, init_from=None)
+            self.model = make_model(own, splits, self.epoch_steps * config.epochs)
+            threats = {"clean": None, "robust": config.threat}
+            self.evaluator = Evaluator(self.model.network, threats, seed=config.seed, reach=splits.reach)
+        self._check_alike()
         self.selected_by = SELECTED_BY[self.model.method.selection]
-        self.checkpoints = Checkpoints(folder.checkpoints, state_of(self.model), config.checkpoint_minutes)
-        self.history = self._restored()
+        state = state_of(self.model)
+        self.checkpoints = Checkpoints(folder.checkpoints, state, config.checkpoint_minutes)
+        self.history = workers.of_chief(self._restored)
+        workers.share(state)
 
     def run(self) -> Row:
         """Takes all steps that are left; the row of the epoch that is selected.
@@ -61,13 +73,37 @@ class Training:
         """
         first, epochs = self._steps_taken(), self.config.epochs
         batches = self._batches(first)
-        watching = Monitor.watching(self.folder, first, self.epoch_steps, epochs, self.config.batch_size)
+        watching = Monitor.watching(
+            self.folder, first, self.epoch_steps, epochs, self.config.batch_size, silent=not self.workers.chief
+        )
         with watching as monitor, self._kept_if_stopped():
             while len(self.history) < epochs:
                 self._finish_epoch(batches, monitor)
                 self._validate()
                 monitor.epoch(self.history[-1])
         return max(self.history, key=lambda row: row[self.selected_by])
+
+    def take_best(self) -> keras.Model:
+        """Gives the network the weights of the epoch that was selected; the network."""
+        network = self.model.network
+        if self.workers.chief:
+            network.set_weights(keras.models.load_model(self.folder.best, compile=False).get_weights())
+        self.workers.share(weight.value for weight in network.weights)
+        return network
+
+    def _check_alike(self) -> None:
+        """Makes sure that all workers have one config and the same data, and that the run can go to its folder.
+
+        Raises:
+            UsageError: they have not, or it cannot.
+        """
+        own, workers = fingerprints(self.splits), self.workers
+        config, data = workers.of_chief(lambda: [self.config.resolved(), own])
+        if name := self.config.differing(config):
+            raise UsageError(f"{flag(name)}: worker {workers.index} has another value than worker 0; give the same")
+        if name := changed(data, own):
+            raise UsageError(f"--data-dir: the {name} data of worker {workers.index} are not those of worker 0")
+        workers.of_chief(lambda: self.folder.open(self.config, own))  # nothing is written before all of it can be
 
     def _restored(self) -> list[Row]:
         """Takes the newest state on disk, if there is any; the rows of the epochs before it."""
@@ -98,14 +134,24 @@ class Training:
         first, end = self._steps_taken(), (len(self.history) + 1) * self.epoch_steps
         if first == end - self.epoch_steps:
             self.model.reset_metrics()
-        means: list[Signals] = []
         for number in range(first + 1, end + 1):
-            means.append(self._step(next(batches)))
-            monitor.step(means[-1])
+            try:
+                signals = self._step(next(batches))
+            except tf.errors.InvalidArgumentError as error:
+                if (found := refused(error)) is None:
+                    raise
+                raise self._not_finite(", ".join(found[1]), found[0]) from None
+            monitor.step(signals)
             if self.checkpoints.due or number == end:
-                self._check_finite(means, number)
-                self.checkpoints.save(number)
-                means.clear()
+                self._save(number)
+
+    def _save(self, step: int) -> None:
+        """Writes a checkpoint, unless its weights are not finite."""
+        for weight in self.model.network.weights:
+            if not np.isfinite(weight.numpy()).all():
+                raise NonFiniteError(f"weights {weight.path} were not finite at step {step} {self._advice(step)}")
+        if self.workers.chief:
+            self.checkpoints.save(step)
 
     @tf.function
     def _step(self, batch: Any) -> Signals:
@@ -119,12 +165,14 @@ class Training:
         means = {name: float(value) for name, value in self.model.get_metrics_result().items()}
         found = self.evaluator.average_precision(image, label)
         aps = {f"{view}_ap": entry["ap"] for view, entry in found.items()}
-        row = {"epoch": len(self.history) + 1.0, **means, **self._health(), **aps}
-        if all(row[self.selected_by] > earlier[self.selected_by] for earlier in self.history):
+        skipped = {"steps_skipped": float(self.model.steps_skipped.numpy())}
+        row = {"epoch": len(self.history) + 1.0, **means, **self._health(), **skipped, **aps}
+        if self.workers.chief and all(row[self.selected_by] > earlier[self.selected_by] for earlier in self.history):
             with replacing(self.folder.best) as part:
                 self.model.network.save(part)
         self.history.append(row)
-        self.folder.write_history(self.history)
+        if self.workers.chief:
+            self.folder.write_history(self.history)
 
     def _health(self) -> Row:
         """What the estimators' rows say of themselves, and `row_age`, the mean of the steps since each last moved."""
@@ -135,22 +183,17 @@ class Training:
             health["row_age"] = float(taken - 1 - last[last >= 0].mean())
         return health
 
-    def _check_finite(self, means: list[Signals], last: int) -> None:
-        """Looks at the running means after each step up to the one numbered `last`, and at the weights after it."""
-        for name in self.model.method.signals:
-            bad = ~np.isfinite([float(at_step[name]) for at_step in means])
-            if bad.any():
-                raise self._not_finite(f"term {name} was", last - len(means) + int(np.argmax(bad)) + 1)
-        for weight in self.model.network.weights:
-            if not np.isfinite(weight.numpy()).all():
-                raise self._not_finite(f"weights {weight.path} were", last)
-
     def _not_finite(self, what: str, step: int) -> NonFiniteError:
+        """What to say of a step that was refused, whose examples are looked at once more, each for itself."""
+        augmentation = AUGMENTATIONS[self.config.augmentation]
+        batch = next(iter(training_batches(self.splits.train, self.sampler, step - 1, augmentation=augmentation)))
+        places = self.sampler.indices(step - 1).numpy()[self.model.not_finite(batch)]
+        whose = f"for {_named(self.splits.train, places)}" if len(places) else "but for no example by itself"
+        return NonFiniteError(f"{what} not finite at step {step} {whose} {self._advice(step)}, or --skip-nonfinite")
+
+    def _advice(self, step: int) -> str:
         epoch = (step - 1) // self.epoch_steps + 1
-        return NonFiniteError(
-            f"{what} not finite at step {step} (epoch {epoch}); last good checkpoint: {self.checkpoints}; "
-            "a lower --learning-rate may help"
-        )
+        return f"(epoch {epoch}); last good checkpoint: {self.checkpoints}; a lower --learning-rate may help"
 
     @contextlib.contextmanager
     def _kept_if_stopped(self) -> Iterator[None]:
@@ -158,9 +201,17 @@ class Training:
         try:
             yield
         except (KeyboardInterrupt, SystemExit):
-            self._check_finite([self.model.get_metrics_result()], self._steps_taken())
-            self.checkpoints.save(self._steps_taken())
+            self._save(self._steps_taken())
             raise
+
+
+def _named(examples: Examples, places: np.ndarray) -> str:
+    """The first few of the training examples at those places, by number, and by name where they are files."""
+    names = [str(place) for place in places[:NAMED]]
+    if isinstance(examples.image, StoredImages):
+        names = [f"{name} ({key})" for name, key in zip(names, examples.image.keys[places], strict=False)]
+    more = f" and {len(places) - NAMED} more" if len(places) > NAMED else ""
+    return f"training example {', '.join(names)}{more}"
 
 
 def state_of(model: AdversarialModel) -> list[tf.Variable]:

@@ -25,6 +25,7 @@ from train.loop import Training
 from train.options import describes, parse
 from train.run_folder import RunFolder, write_json
 from train.sources import Splits, load_splits
+from train.workers import Workers, make_workers
 
 SHOWN = 5  # images of each class in the figure of perturbations
 
@@ -43,14 +44,28 @@ def trained_and_reported(arguments: Sequence[str] | None) -> None:
     runs = [(config, RunFolder(path)) for config, path in parse(arguments)]
     if describes(arguments):
         return describe(*runs[0])
+    workers = make_workers(runs[0][0].replicas)
+    unchanged = workers.of_chief(lambda: checked(runs))
+    found = {folder.path: run(config, folder, workers) for config, folder in in_order(runs)}
+
+    def shown() -> None:
+        if not unchanged:
+            draw(runs)
+        config, folder = runs[0]
+        report([found[folder.path] for _, folder in runs], folder, f"PGD-{config.eval_steps}")
+
+    workers.of_chief(shown)  # and all end together
+
+
+def checked(runs: Sequence[tuple[Config, RunFolder]]) -> bool:
+    """Whether all runs are finished, and what is drawn of them too.
+
+    Raises:
+        UsageError: one cannot go to its folder.
+    """
     for config, folder in runs:
         folder.check(config)
-    unchanged = all(folder.finished() for _, folder in runs) and runs[0][1].pr_curves.exists()
-    found = {folder.path: run(config, folder) for config, folder in in_order(runs)}
-    if not unchanged:
-        draw(runs)
-    config, folder = runs[0]
-    report([found[folder.path] for _, folder in runs], folder, f"PGD-{config.eval_steps}")
+    return all(folder.finished() for _, folder in runs) and runs[0][1].pr_curves.exists()
 
 
 def in_order(runs: Sequence[tuple[Config, RunFolder]]) -> list[tuple[Config, RunFolder]]:
@@ -59,62 +74,70 @@ def in_order(runs: Sequence[tuple[Config, RunFolder]]) -> list[tuple[Config, Run
     return sorted(runs, key=lambda run: run[0].init_from is not None and Path(run[0].init_from).resolve() in paths)
 
 
-def run(config: Config, folder: RunFolder) -> dict[str, Any]:
+def run(config: Config, folder: RunFolder, workers: Workers) -> dict[str, Any]:
     """Trains, selects, evaluates on test data and exports; or reads the results of a run that is finished.
 
     Raises:
         UsageError: the user's mistake, or numbers that are not finite.
     """
-    if (finished := folder.finished()) is not None:
-        print(f"{folder.path.name} is finished: {folder.path}")
+    if (finished := workers.of_chief(folder.finished)) is not None:
+        if workers.chief:
+            print(f"{folder.path.name} is finished: {folder.path}")
         return finished
     make_deterministic()
     splits = load_splits(config, config.seed, config.train_examples, config.validation_examples)
     report_skipped(splits)
     started = time.perf_counter()
-    training = Training(config, splits, folder)
-    if splits.features is not None:
-        write_json(folder.features, splits.features.by_name())
+    training = Training(config, splits, folder, workers)
     selected = training.run()
     trained = time.perf_counter()
-    network = keras.models.load_model(folder.best)
-    test = evaluate(config, network, splits, folder)
-    export_saved_model(network, folder.export)
-    timing = {
-        "train_seconds": trained - started,
-        "evaluate_and_export_seconds": time.perf_counter() - trained,
-    }
-    results = {
-        "method": config.method,
-        "data": config.data,
-        "positive": config.positive,
-        "tasks": list(splits.tasks),
-        "seed": config.seed,
-        "selected": {**selected, "epoch": int(selected["epoch"])},
-        "test": test,
-        "splits": {
-            name: {"examples": len(part), "positives": sum(part.positives)} for name, part in splits.parts.items()
-        },
-        "skipped": len(splits.skipped),
-        "versions": versions(),
-        "timing": {name: round(seconds, 2) for name, seconds in timing.items()},
-    }
-    write_json(folder.results, results)
-    return results
+    network, threats = training.take_best(), {"clean": None, "pgd": config.threat}
+    with workers.strategy.scope():
+        evaluator = Evaluator(network, threats, seed=config.seed, reach=splits.reach)
+    scores = evaluator.scores(splits.test.image, splits.test.label)
+
+    def written() -> dict[str, Any]:
+        keep(config, evaluator, scores, splits, folder)
+        export_saved_model(keras.models.load_model(folder.best), folder.export)
+        timing = {
+            "train_seconds": trained - started,
+            "evaluate_and_export_seconds": time.perf_counter() - trained,
+        }
+        results = {
+            "method": config.method,
+            "data": config.data,
+            "positive": config.positive,
+            "tasks": list(splits.tasks),
+            "seed": config.seed,
+            "selected": {**selected, "epoch": int(selected["epoch"])},
+            "test": summary(scores, splits.test.label, splits.tasks),
+            "splits": {
+                name: {"examples": len(part), "positives": sum(part.positives)} for name, part in splits.parts.items()
+            },
+            "skipped": len(splits.skipped),
+            "steps_skipped": int(training.history[-1]["steps_skipped"]),
+            "versions": versions(),
+            "timing": {name: round(seconds, 2) for name, seconds in timing.items()},
+        }
+        write_json(folder.results, results)
+        return results
+
+    return workers.of_chief(written)
 
 
-def evaluate(config: Config, network: keras.Model, splits: Splits, folder: RunFolder) -> dict[str, Any]:
-    """Test AP, clean and under attack; keeps the scores and draws a few images, perturbed against all tasks' labels."""
-    evaluator = Evaluator(network, {"clean": None, "pgd": config.threat}, seed=config.seed, reach=splits.reach)
+def keep(
+    config: Config, evaluator: Evaluator, scores: dict[str, np.ndarray], splits: Splits, folder: RunFolder
+) -> None:
+    """Writes the columns of a table and the test scores; draws a few images, perturbed against all tasks' labels."""
+    if splits.features is not None:
+        write_json(folder.features, splits.features.by_name())
     image, label = splits.test.image, splits.test.label
-    scores = evaluator.scores(image, label)
     folder.write_scores(label, scores)
     positive = label[:, 0] == 1
     shown = np.concatenate([np.flatnonzero(positive)[:SHOWN], np.flatnonzero(~positive)[:SHOWN]])
     attacked = evaluator.attacked("pgd", image, label, shown)
     before, after = (scores[threat][shown, 0] for threat in ("clean", "pgd"))
     figures.perturbations(image[shown], attacked, before, after, config.eps, splits.tasks[0], folder.perturbations)
-    return summary(scores, label, splits.tasks)
 
 
 def draw(runs: Sequence[tuple[Config, RunFolder]]) -> None:

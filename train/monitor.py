@@ -23,9 +23,13 @@ class Monitor:
         epoch_steps: steps of an epoch.
         epochs: epochs of the run.
         batch_size: examples of a step.
+        silent: whether it shows and writes nothing, because another worker does.
     """
 
-    def __init__(self, folder: RunFolder, done: int, epoch_steps: int, epochs: int, batch_size: int):
+    def __init__(
+        self, folder: RunFolder, done: int, epoch_steps: int, epochs: int, batch_size: int, silent: bool = False
+    ):
+        self._silent = silent
         self._epoch_steps, self._epochs, self._batch_size = epoch_steps, epochs, batch_size
         self._taken, self._started = 0, 0.0
         self._bar = tqdm(
@@ -35,9 +39,11 @@ class Monitor:
             unit="step",
             leave=False,
             dynamic_ncols=True,
-            disable=None,
+            disable=silent or None,
         )
-        self._writer = tf.summary.create_file_writer(str(folder.tensorboard))
+        self._writer = (
+            tf.summary.create_noop_writer() if silent else tf.summary.create_file_writer(str(folder.tensorboard))
+        )
 
     @classmethod
     @contextlib.contextmanager
@@ -74,6 +80,8 @@ class Monitor:
         )
 
     def _say(self, line: str) -> None:
+        if self._silent:
+            return
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
 
@@ -85,7 +93,7 @@ class Monitor:
         """
         epoch = int(row["epoch"])
         numbers = {name: value for name, value in row.items() if name != "epoch"}
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items() if name != "steps_skipped" or value)
         self._say(f"epoch {epoch}/{self._epochs}  {shown}")
         with self._writer.as_default(step=epoch * self._epoch_steps):
             for name, value in numbers.items():
