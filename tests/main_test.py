@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import itertools
 import json
 import re
 import shutil
@@ -83,38 +82,65 @@ def test_folders_that_will_not_do(capsys, tmp_path):
 
 def test_numbers_that_are_not_finite_end_the_run(capsys, tmp_path):
     error = failed(capsys, "--learning-rate", "1e38", "--baseline", "none", "--out", str(tmp_path / "run"), *SHORT)
-    assert re.search(r"term P was not finite at step [23] \(epoch 1\)", error)
+    # the weights are to blame, and so every example is
+    assert re.search(r"scores, term P\b.* not finite at step [23] for training example \d+, .* and 54 more", error)
     assert "last good checkpoint: none" in error
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_the_last_good_checkpoint_is_named(capsys, tmp_path, monkeypatch):
-    step, numbers = loop.Training._step, itertools.count(1)
+@pytest.fixture
+def poisoned(monkeypatch):
+    """Makes an image of step 20 NaN, whoever asks for it; the example's place among the training data."""
+    whole, spoilt = loop.training_batches, []
 
-    def spoiled(self, batch):
-        return step(self, batch) | ({"P": np.nan} if next(numbers) == 20 else {})
+    def poison(examples, sampler, first_step=0, *arguments):
+        def spoil(step, batch):
+            first = tf.reshape(tf.range(len(batch["row"])) == 0, [-1, 1, 1, 1])
+            return {**batch, "image": tf.where((step == 19) & first, np.nan, batch["image"])}
 
-    monkeypatch.setattr(loop.Training, "_step", spoiled)
-    error = failed(capsys, "--baseline", "none", "--out", str(tmp_path / "run"), *SHORT)
-    assert "term P was not finite at step 20 (epoch 2)" in error  # 16 steps an epoch
-    assert f"last good checkpoint: {tmp_path / 'run' / 'checkpoints' / 'step-16'};" in error
-    assert (tmp_path / "run" / "checkpoints" / "step-16" / "state.index").exists()
-    assert not (tmp_path / "run" / "results.json").exists()
+        spoilt[:] = sampler.indices(19).numpy()[:1]
+        return whole(examples, sampler, first_step, *arguments).enumerate(first_step).map(spoil)
+
+    monkeypatch.setattr(loop, "training_batches", poison)
+    return spoilt
+
+
+def test_step_term_and_example_are_named_and_the_last_good_checkpoint(capsys, tmp_path, poisoned):
+    # small_cnn: a convolution's ReLU may turn NaN into 0, and then no score shows it
+    out = tmp_path / "run"
+    for network in (["--backbone", "mlp"], []):
+        shutil.rmtree(out, ignore_errors=True)
+        error = failed(capsys, "--baseline", "none", "--out", str(out), "--epochs", "3", *network)
+        assert re.search(
+            rf"error: images.* not finite at step 20 for training example {poisoned[0]} \(epoch 2\)", error
+        )
+        assert f"last good checkpoint: {out / 'checkpoints' / 'step-16'};" in error
+        assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-16"]
+        assert not (out / "results.json").exists()
+
+
+def test_steps_that_are_not_finite_are_skipped_and_counted(capsys, tmp_path, poisoned):
+    out = ["--baseline", "none", "--out", str(tmp_path / "run"), *SHORT]
+    failed(capsys, *out)
+    assert main.main([*out, "--skip-nonfinite"]) == 0  # goes on with the run that stopped
+    assert "epoch 2/3  " in (printed := capsys.readouterr().out)
+    assert "steps_skipped 1" in printed
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["steps_skipped"] == 1
+    assert [row["steps_skipped"] for row in RunFolder(tmp_path / "run").history()] == [0, 1, 1]
 
 
 def test_weights_that_are_not_finite_are_no_good_checkpoint(capsys, tmp_path, monkeypatch):
-    # A kernel's ReLU may turn NaN into 0, and then no term shows what became of the weights.
-    whole = loop.training_batches
+    # The last step of an epoch may leave them, and no step after it says so.
+    finish = loop.Training._save
 
-    def poisoned(*arguments):
-        def spoil(step, batch):
-            return {**batch, "image": tf.where(step == 19, np.nan, batch["image"])}
+    def broken(self, step):
+        if step == 32:
+            self.model.network.weights[0].assign(np.nan * self.model.network.weights[0])
+        finish(self, step)
 
-        return whole(*arguments).enumerate().map(spoil)
-
-    monkeypatch.setattr(loop, "training_batches", poisoned)
+    monkeypatch.setattr(loop.Training, "_save", broken)
     error = failed(capsys, "--baseline", "none", "--out", str(tmp_path / "run"), *SHORT)
-    assert re.search(r"error: (term P was|weights \S*kernel were) not finite at step \d+ \(epoch 2\)", error)
+    assert re.search(r"error: weights \S*kernel were not finite at step 32 \(epoch 2\)", error)
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-16"]
 
 
@@ -136,7 +162,7 @@ def test_want_of_room_is_one_line(capsys, tmp_path, monkeypatch, error, words):
     def fail(*arguments):
         raise error
 
-    monkeypatch.setattr(main, "evaluate", fail)
+    monkeypatch.setattr(main, "keep", fail)
     command = ["--baseline", "none", "--out", str(tmp_path / "run"), "--epochs", "1", "--backbone", "mlp"]
     assert words in failed(capsys, *command)
     monkeypatch.setattr(main, "load_splits", lambda *_: 1 / 0)  # other errors are not hidden

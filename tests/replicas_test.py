@@ -11,6 +11,8 @@ import tensorflow as tf
 import adap_tf
 from adap_tf import PGD, AdversarialModel
 from adap_tf.data import Examples, Sampler, training_batches
+from train.checkpoints import Checkpoints
+from train.loop import state_of
 from train.workers import make_strategy
 
 STEPS, BATCH = 20, 16
@@ -41,10 +43,29 @@ def penalised(tasks):
     return keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten(), hidden, keras.layers.Dense(tasks)])
 
 
-def trained(replicas, backbone, method, optimizer=None, policy="float64", tasks=1, separate=False, **hyper):
-    """All variables after the steps, estimators included, and the last step's signals."""
+def trained(replicas, *arguments, **options):
+    """As `trained_on`, on so many devices of this machine."""
+    return trained_on(make_strategy(replicas), *arguments, **options)
+
+
+def trained_on(
+    strategy,
+    backbone,
+    method,
+    optimizer=None,
+    policy="float64",
+    tasks=1,
+    separate=False,
+    stops=(STEPS,),
+    path=None,
+    **hyper,
+):
+    """All variables after the steps, estimators included, and the last step's signals.
+
+    The steps are those up to the last of `stops`, after what lies at `path`; at every stop the state goes there.
+    """
     keras.utils.set_random_seed(3)
-    data, strategy = make_data(tasks), make_strategy(replicas)
+    data, replicas = make_data(tasks), strategy.num_replicas_in_sync
     sampler = Sampler(data.label, BATCH, 6, seed=1, separate=separate)
     with strategy.scope():
         keras.config.set_dtype_policy(policy)
@@ -55,11 +76,19 @@ def trained(replicas, backbone, method, optimizer=None, policy="float64", tasks=
         hyper = {"lam": 0.8, **hyper}
         model = AdversarialModel(network, method, data.positives, examples=data.known, attack=attack, l2=1e-3, **hyper)
         model.compile(optimizer or keras.optimizers.SGD(0.5))
-    distributed = strategy.distribute_datasets_from_function(lambda _: training_batches(data, sampler, parts=replicas))
+    checkpoints = Checkpoints(path, state_of(model)) if path else None
+    first = checkpoints.restore() if checkpoints else 0
+
+    def own(worker):
+        share = worker.input_pipeline_id, worker.num_input_pipelines
+        return training_batches(data, sampler, first, replicas, None, *share)
+
     step = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)))
-    batches = iter(distributed)
-    for _ in range(STEPS):
+    batches = iter(strategy.distribute_datasets_from_function(own))
+    for number in range(first + 1, stops[-1] + 1):
         signals = step(next(batches))
+        if checkpoints and number in stops:
+            checkpoints.save(number)
     estimators = [w for e in model.estimators.values() for w in e.weights]
     for variable in (*network.weights, *estimators):
         first, *others = (v.numpy() for v in strategy.experimental_local_results(variable.value))
@@ -117,3 +146,17 @@ def test_replicas_equal_one_in_float32_with_adam():
         if wanted.shape != (1,):
             np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-2)
             assert np.median(np.abs(got - wanted)) < 1e-4
+
+
+@pytest.mark.parametrize("backbone", ["small_cnn", "mlp"])
+def test_a_checkpoint_of_one_number_of_replicas_goes_on_on_another(tmp_path, other_process, backbone):
+    path, stops = tmp_path / "checkpoints", [STEPS // 3, 2 * STEPS // 3, STEPS]
+    alone, signals = trained(1, backbone, "adap_lpn", "adam")
+    trained(1, backbone, "adap_lpn", "adam", path=path, stops=stops[:1])
+    trained(2, backbone, "adap_lpn", "adam", path=path, stops=stops[:2])
+    found, found_signals = other_process(4, backbone, "adap_lpn", "adam", path=path, stops=stops)
+    assert sorted(p.name for p in path.iterdir()) == [f"step-{stop}" for stop in stops[1:]]
+    for wanted, got in zip(alone[:-1], found[:-1], strict=True):
+        if wanted.shape != (1,):  # of the head's bias, on which no pair depends, Adam makes steps of rounding noise
+            np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-8)
+    assert found_signals == pytest.approx(signals, abs=1e-5)

@@ -186,7 +186,7 @@ class Training:
     def _not_finite(self, what: str, step: int) -> NonFiniteError:
         """What to say of a step that was refused, whose examples are looked at once more, each for itself."""
         augmentation = AUGMENTATIONS[self.config.augmentation]
-        batch = next(iter(training_batches(self.splits.train, self.sampler, step - 1, augmentation=augmentation)))
+        batch = next(iter(training_batches(self.splits.train, self.sampler, step - 1, 1, augmentation)))
         places = self.sampler.indices(step - 1).numpy()[self.model.not_finite(batch)]
         whose = f"for {_named(self.splits.train, places)}" if len(places) else "but for no example by itself"
         return NonFiniteError(f"{what} not finite at step {step} {whose} {self._advice(step)}, or --skip-nonfinite")

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -116,6 +117,8 @@ def _cluster() -> tuple[dict[Address, str], Address]:
     Raises:
         UsageError: TF_CONFIG is not understood.
     """
+    if not os.environ.get("TF_CONFIG"):  # which TensorFlow takes for bad JSON where it is empty
+        return {}, ("worker", 0)
     try:
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
         spec = resolver.cluster_spec()
