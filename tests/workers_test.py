@@ -194,9 +194,9 @@ def test_mistakes_end_all_workers(tmp_path):
     assert "--lam: worker 1 has another value than worker 0" in errors[1][0]
     assert "worker 1 has ended or cannot be reached; its own messages say why" in errors[0][0]
 
-    (tmp_path / "0").mkdir()
-    (tmp_path / "0" / "thesis.tex").touch()
-    statuses, _, errors = ends(start(tmp_path, "--epochs", "1"))
+    (tmp_path / "other" / "0").mkdir(parents=True)
+    (tmp_path / "other" / "0" / "thesis.tex").touch()
+    statuses, _, errors = ends(start(tmp_path / "other", "--epochs", "1"))
     assert statuses == [2, 2]
     assert errors[0] == errors[1]
     assert "is not a run folder" in errors[0][0]

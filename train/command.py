@@ -1,6 +1,7 @@
 """What the commands have in common: how they end, and what they set in the process."""
 
 import importlib.metadata
+import os
 import platform
 import signal
 import sys
@@ -39,7 +40,9 @@ def ended(command: Callable[[], None], after_interrupt: str) -> int:
     except tf.errors.OpError as error:
         if (advice := lost_worker(error)) is None:
             raise
-        return _failed(advice, LOST)
+        _failed(advice, LOST)
+        sys.stdout.flush()
+        os._exit(LOST)  # TensorFlow's own end would wait for the worker that is lost
     except KeyboardInterrupt:
         print(f"interrupted; {after_interrupt}", file=sys.stderr)
         return INTERRUPTED
