@@ -38,6 +38,7 @@ ORDER = (
     "adap_tf.data",
     "adap_tf.losses",
     "adap_tf.replicas",
+    "adap_tf.spread",
     "adap_tf.weights",
     "adap_tf.scored",
     "adap_tf.estimators",

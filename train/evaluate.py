@@ -18,6 +18,7 @@ import numpy as np
 
 from adap_tf.adversary import EVERYTHING
 from train import figures, ranking_figures
+from train.building import make_strategy
 from train.command import ended, make_deterministic, versions
 from train.describe import report_skipped
 from train.errors import UsageError
@@ -44,8 +45,9 @@ def evaluated_and_reported(arguments: Sequence[str] | None) -> None:
     """
     settings, paths, out = parse(arguments)
     make_deterministic()
-    subjects = [load_subject(path) for path in paths]
-    attacker = None if settings.attacker is None else load_subject(settings.attacker)
+    with make_strategy(settings.replicas).scope():
+        subjects = [load_subject(path) for path in paths]
+        attacker = None if settings.attacker is None else load_subject(settings.attacker)
     folder = subjects[0].home / "evaluation" if out is None else Path(out).resolve()
     found = [Evaluation(name, s, attacker, settings) for name, s in zip(names(subjects), subjects, strict=True)]
     with prepared(folder):

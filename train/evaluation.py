@@ -13,6 +13,7 @@ from adap_tf import Evaluator, doubts
 from adap_tf.data import Examples, Source, same_images, splits
 from adap_tf.metrics import mean_average_precision
 from adap_tf.resampling import bootstrap
+from train.building import make_strategy
 from train.errors import UsageError
 from train.fields import flag
 from train.identity import changed, fingerprint
@@ -148,14 +149,15 @@ class Evaluation:
                 )
 
     def _evaluator(self, threats: Mapping[str, Any]) -> Evaluator:
-        return Evaluator(
-            self.subject.network,
-            threats,
-            self.settings.batch_size,
-            self.seed,
-            reach=self.reach,
-            strict=self.settings.strict,
-        )
+        with make_strategy(self.settings.replicas).scope():
+            return Evaluator(
+                self.subject.network,
+                threats,
+                self.settings.batch_size,
+                self.seed,
+                reach=self.reach,
+                strict=self.settings.strict,
+            )
 
     def _with_twice_the_steps(self) -> dict[str, float]:
         """AP under the strongest white-box threat when it takes twice as many steps; empty if there is none."""

@@ -44,9 +44,9 @@ class Training:
         self.epoch_steps = self.sampler.steps_per_epoch
         with self.strategy.scope():
             self.model = make_model(config, splits, self.epoch_steps * config.epochs)
+            threats = {"clean": None, "robust": config.threat}
+            self.evaluator = Evaluator(self.model.network, threats, seed=config.seed, reach=splits.reach)
         folder.open(config, fingerprints(splits))  # nothing is written before all of it can be
-        threats = {"clean": None, "robust": config.threat}
-        self.evaluator = Evaluator(self.model.network, threats, seed=config.seed, reach=splits.reach)
         self.selected_by = SELECTED_BY[self.model.method.selection]
         self.checkpoints = Checkpoints(folder.checkpoints, state_of(self.model), config.checkpoint_minutes)
         self.history = self._restored()

@@ -77,8 +77,9 @@ def run(config: Config, folder: RunFolder) -> dict[str, Any]:
         write_json(folder.features, splits.features.by_name())
     selected = training.run()
     trained = time.perf_counter()
-    network = keras.models.load_model(folder.best)
-    test = evaluate(config, network, splits, folder)
+    with training.strategy.scope():
+        network = keras.models.load_model(folder.best)
+        test = evaluate(config, network, splits, folder)
     export_saved_model(network, folder.export)
     timing = {
         "train_seconds": trained - started,
