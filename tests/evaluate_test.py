@@ -136,16 +136,8 @@ def test_an_export_and_a_keras_file_give_what_their_run_gives(runs, found, tmp_p
     assert "--positive: " in failed(capsys, bare, "--data", "digits", "--out", tmp_path / "x")
 
 
-def test_replicas_give_the_same_scores(runs, found, tmp_path):
-    threats = [
-        "--threats",
-        "clean,pgd,surrogate",
-        "--attacker",
-        str(runs[1] / "export"),
-        "--quick",
-        "--bootstrap",
-        "10",
-    ]
+def test_replicas_give_the_same_scores(runs, tmp_path):
+    threats = ["--threats", "clean,pgd,surrogate", "--attacker", str(runs[1] / "export"), "--quick"]
     for replicas in ("1", "2"):
         command = [str(runs[0]), str(runs[0] / "export"), *threats, "--bootstrap", "10", "--replicas", replicas]
         assert evaluate.main([*command, "--out", str(tmp_path / replicas)]) == 0

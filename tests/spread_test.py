@@ -205,6 +205,7 @@ def found_by_worker(number):
     return scores, flat, read, {threat: evaluator.attacked(threat, image, label, SHOWN) for threat in alone}
 
 
+@pytest.mark.slow
 def test_two_workers_read_their_share_and_both_find_what_one_process_finds(monkeypatch):
     addresses = [f"localhost:{port}" for port in free_ports(2)]
     data, alone = make_data(), make_evaluator(BY_WORKERS)
@@ -223,8 +224,6 @@ def test_two_workers_read_their_share_and_both_find_what_one_process_finds(monke
         assert_same(scores, wanted)
         assert flat == 0
         assert sorted(set(read)) == share
-        assert all(
-            read.count(place) == 5 for place in share if place < 28
-        )  # three threats, twice for the one on the ranking
+        assert {read.count(place) for place in share if place < 28} == {5}  # the ranking's threat twice, then gradients
     for threat, images in found[1][3].items():
         np.testing.assert_array_equal(images, alone.attacked(threat, *data, SHOWN))
