@@ -12,9 +12,23 @@ import pytest
 import tensorflow as tf
 
 import adap_tf
-from adap_tf import APGD, PGD, AdversarialModel, Evaluator, ExactAveragePrecision, Listwise, Square, Threat
+from adap_tf import (
+    APGD,
+    PGD,
+    AdversarialModel,
+    CrossEntropy,
+    Evaluator,
+    ExactAveragePrecision,
+    Listwise,
+    Square,
+    Threat,
+)
+from adap_tf.adversary import perturbed
 from adap_tf.data import Images
+from adap_tf.noise import Noise
+from adap_tf.replicas import Replicas
 from adap_tf.spread import Spread
+from adap_tf.weights import Population
 from train.building import make_strategy
 
 N, BATCH = 30, 7
@@ -176,6 +190,21 @@ def test_a_model_evaluates_on_its_own_replicas():
         found.append(model.evaluate(image, label, batch_size=BATCH, return_dict=True))
         assert model._evaluator(BATCH, model.threat)._spread.replicas == strategy.num_replicas_in_sync
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("term", "loops"), [(CrossEntropy("adversarial"), 2), (Listwise(), 0)])
+def test_on_replicas_a_long_attack_is_a_loop_unless_it_holds_collectives(term, loops):
+    strategy, noise = make_strategy(2), Noise(tf.constant([1, 2], tf.int64))
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    image, label = tf.fill([4, 3], 0.5), tf.constant([[1.0], [0.0], [0.0], [1.0]])
+    with strategy.scope():
+        state = {"estimator": term.estimator(Population((4,), (8,)), "float32"), "peek": True}
+
+    def attack():
+        return perturbed(network, PGD(steps=12), term, image, label, noise, replicas=Replicas.current(), **state)
+
+    graph = tf.function(lambda: strategy.run(attack)).get_concrete_function().graph
+    assert sum(operation.type in ("While", "StatelessWhile") for operation in graph.get_operations()) == loops
 
 
 # Workers

@@ -57,7 +57,7 @@ def repeated(
 
 
 @contextlib.contextmanager
-def without_loops(needed: bool = True) -> Iterator[None]:
+def without_loops(needed: bool) -> Iterator[None]:
     """If that is needed, all that is `repeated` here is unrolled: what holds collectives cannot stand in a loop."""
     before = _all_unrolled.set(needed)
     try:
