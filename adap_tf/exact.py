@@ -151,5 +151,7 @@ class WholeSet:
 
     def _rounds(self, function: Any, *arrays: tf.Tensor) -> list[list[tf.Tensor]]:
         """What a function finds of arrays `[m, ...]`, by round and replica."""
-        split = [tf.reshape(array, [*self.places.shape, *array.shape[1:]]) for array in arrays]
-        return [self.spread(function, *map(tf.unstack, parts)) for parts in zip(*split, strict=True)]
+        _, own, size = self.places.shape
+        split = [tf.unstack(tf.reshape(array, [-1, size, *array.shape[1:]])) for array in arrays]
+        firsts = range(0, len(split[0]), own)
+        return [self.spread(function, *(batches[first : first + own] for batches in split)) for first in firsts]
