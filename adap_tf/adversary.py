@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from adap_tf.attacks import Attack, ascending
+from adap_tf.attacks import Attack, ascending, without_loops
 from adap_tf.noise import Noise
 from adap_tf.replicas import ALONE, Replicas
 from adap_tf.scored import ADVERSARIAL, CLEAN, Scored
@@ -93,4 +93,5 @@ def perturbed(
 
     share = reach.share(image, label)
     limits = () if share is None else (share,)
-    return tf.stop_gradient(attack(ascending(network, ascent), image, noise, *limits))
+    with without_loops(holders.count > 1):
+        return tf.stop_gradient(attack(ascending(network, ascent), image, noise, *limits))

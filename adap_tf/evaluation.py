@@ -1,5 +1,6 @@
 """Scores and average precision of a network under each threat."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from adap_tf.exact import WholeSet
 from adap_tf.metrics import average_precision, mean_average_precision
 from adap_tf.noise import Noise
 from adap_tf.scored import ADVERSARIAL, Scored
+from adap_tf.spread import Spread
 from adap_tf.terms import CrossEntropy, Term
 
 EVALUATION_STREAM = -1  # steps of training count from 0
@@ -28,7 +30,7 @@ ON_LABELS = CrossEntropy(ADVERSARIAL)
 
 Progress = Callable[[str, int], None]
 Network = Callable[..., tf.Tensor]  # images `[B, ...]`, training=False → logits `[B, C]`
-Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor, np.ndarray]  # images, labels, where their noise is, places
+Round = tuple[list[tf.Tensor], np.ndarray, np.ndarray]  # images, labels and where their noise is, a batch a replica
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,13 @@ class Evaluator:
     (its place in the data set if none is given) and on `seed`, not on the batch it falls in: the attack's noise is
     keyed by the id, and the last batch is filled up rather than cut short.
 
+    Made in the scope of a `tf.distribute` strategy, it scores a batch on each replica at once, and finds bit for bit
+    what one replica finds. Of several workers each reads the batches of its own replicas, and returns all scores.
+
     Args:
         network: images to logits `[B, C]`.
         threats: attack or `Threat` by name; None stands for the clean data.
-        batch_size: examples scored at once.
+        batch_size: examples that a replica scores at once.
         seed: of the attacks' starts.
         reach: what the adversary can change.
         strict: whether an example stays clean where that is worse for its labels than the attacked image.
@@ -76,6 +81,7 @@ class Evaluator:
         strict: bool = False,
     ):
         self.network, self.batch_size, self.seed, self.reach, self.strict = network, batch_size, seed, reach, strict
+        self._spread = Spread(batch_size, tf.distribute.get_strategy())
         self.threats = {
             name: threat if threat is None or isinstance(threat, Threat) else Threat(threat)
             for name, threat in threats.items()
@@ -106,12 +112,13 @@ class Evaluator:
             ids: `[n]` int, at least 0, to which an example's noise belongs wherever it stands; its place if not given.
         """
         examples, found = Examples(image, label, ids), {}
+        n, at_once = len(examples), self._spread.replicas * self.batch_size
         for name in self.threats:
-            parts: list[np.ndarray] = []
-            for _, scores in self._attacked(name, examples, progress=progress):
-                parts.append(scores.numpy())
-                progress(name, min(sum(map(len, parts)), len(image)))
-            found[name] = np.concatenate(parts)[: len(image)]
+            rounds: list[list[np.ndarray]] = []
+            for _, scores in self._attacked(name, examples, self._spread, progress=progress):
+                rounds.append([each.numpy() for each in scores])
+                progress(name, min(len(rounds) * at_once, n))
+            found[name] = self._spread.joined(rounds, n)
         return found
 
     def average_precision(
@@ -123,11 +130,13 @@ class Evaluator:
     def attacked(
         self, threat: str, image: Array, label: np.ndarray, places: np.ndarray, ids: np.ndarray | None = None
     ) -> np.ndarray:
-        """Those examples `[k, ...]` as the attack perturbs them when it goes through the data set."""
-        wanted = {int(place) // self.batch_size for place in places}
-        batches = zip(sorted(wanted), self._attacked(threat, Examples(image, label, ids), wanted), strict=True)
-        found = {number: images.numpy() for number, (images, _) in batches}
-        return np.stack([found[place // self.batch_size][place % self.batch_size] for place in places])
+        """Those examples `[k, ...]` as the attack perturbs them when it goes through the data set.
+
+        One replica does it, with nobody's help: a single worker may ask.
+        """
+        wanted, which = np.unique(places // self.batch_size, return_inverse=True)
+        found = self._attacked(threat, Examples(image, label, ids), Spread(self.batch_size), wanted)
+        return np.stack([images.numpy() for (images,), _ in found])[which, places % self.batch_size]
 
     def zero_gradients(self, image: Array, label: np.ndarray) -> float:
         """Share of the examples whose gradient by the image is exactly 0, so that an attack by gradient stays put.
@@ -135,81 +144,94 @@ class Evaluator:
         An example without a known label, which has nothing to be attacked against, does not count.
         """
         examples = Examples(image, label)
-        flat = [self._flat(*batch[:2]).numpy() for batch in self._batches(examples)]
+        places = self._spread.places(len(examples))
+        rounds = [self._spread(self._flat, *each[:2]) for each in self._rounds(examples, places)]
+        flat = self._spread.joined(rounds, len(examples))
         known = np.isfinite(examples.label).any(axis=1)
-        return float(np.concatenate(flat)[: len(known)][known].mean()) if known.any() else 0.0
+        return float(flat[known].mean(dtype=np.float64)) if known.any() else 0.0
 
     def _attacked(
         self,
         name: str,
         examples: Examples,
-        wanted: Iterable[int] | None = None,
+        spread: Spread,
+        wanted: np.ndarray | None = None,
         progress: Progress = lambda *_: None,
-    ) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        """Perturbed images and their scores, batch by batch; of those numbers alone if any are given."""
-        threat, joint = self.threats[name], None
+    ) -> Iterator[tuple[list[tf.Tensor], list[tf.Tensor]]]:
+        """Each replica's perturbed images and their scores, round by round; of those rounds alone if any are given."""
+        threat, joint, places = self.threats[name], None, spread.places(len(examples))
         if threat is not None and threat.term.joint:
-            joint = self._of_whole_set(threat, examples, lambda: progress(name, 0))
-        for clean, known, noise_at, places in self._batches(examples, wanted):
-            scores = self._score(clean)
+            joint = self._of_whole_set(threat, examples, spread, lambda: progress(name, 0))
+        numbers = np.arange(len(places)) if wanted is None else wanted
+        for number, (clean, known, noise_at) in zip(numbers, self._rounds(examples, places[numbers]), strict=True):
             if threat is None:
-                yield clean, scores
+                yield clean, spread(self._score, clean)
                 continue
-            attacked = self._compiled[name](clean, known, noise_at) if joint is None else tf.gather(joint, places)
-            scores_adv = self._score(attacked)
+            attacked = spread(self._compiled[name], clean, known, noise_at) if joint is None else list(joint[number])
+            scores = spread(self._score, attacked)
             if self.strict:
-                worse = _against(scores_adv, known) > _against(scores, known)
-                attacked, scores_adv = chosen(worse, attacked, clean), chosen(worse, scores_adv, scores)
-            yield attacked, scores_adv
+                each = zip(known, attacked, scores, clean, spread(self._score, clean), strict=True)
+                attacked, scores = map(list, zip(*itertools.starmap(_worse, each), strict=True))
+            yield attacked, scores
 
-    def _batches(self, examples: Examples, wanted: Iterable[int] | None = None) -> Iterator[Batch]:
-        """Batches of one size, the last one filled up with copies of the last example."""
-        n = len(examples)
-        numbers = range(-(-n // self.batch_size)) if wanted is None else sorted(wanted)
-        batch = np.arange(min(self.batch_size, n))
-        all_places = (np.minimum(number * self.batch_size + batch, n - 1) for number in numbers)
-        for places, image in read_ahead(examples.image, all_places):
-            unit = as_unit_range(tf.constant(image))
-            yield unit, tf.constant(examples.label[places]), _noise_at(examples, places), places
+    def _rounds(self, examples: Examples, places: np.ndarray) -> Iterator[Round]:
+        """The examples at those places `[rounds, own, b]`, a batch for each replica at once."""
+        for at, (_, image) in zip(places, read_ahead(examples.image, map(np.ravel, places)), strict=True):
+            batches = image.reshape(*at.shape, *image.shape[1:])
+            yield [as_unit_range(tf.constant(each)) for each in batches], examples.label[at], _noise_at(examples, at)
 
     def _perturbed(self, threat: Threat, image: tf.Tensor, label: tf.Tensor, noise_at: tf.Tensor) -> tf.Tensor:
         network = threat.source or self.network
         return perturbed(network, threat.attack, threat.term, image, label, self._noise(noise_at), reach=self.reach)
 
-    def _of_whole_set(self, threat: Threat, examples: Examples, looked: Callable[[], None]) -> tf.Tensor:
-        """All images, perturbed by an attack on a joint term."""
-        unit = as_unit_range(tf.constant(examples.image[np.arange(len(examples))]))
-        ascent = WholeSet(threat.source or self.network, threat.term, unit, examples.label, self.batch_size, looked)
-        share = self.reach.share(unit, tf.constant(examples.label))
-        noise = self._noise(_noise_at(examples, np.arange(len(examples))))
-        return threat.attack(ascent, unit, noise, *(() if share is None else (share,)))
+    def _of_whole_set(
+        self, threat: Threat, examples: Examples, spread: Spread, looked: Callable[[], None]
+    ) -> tf.Tensor:
+        """This worker's images, perturbed by an attack on a joint term, `[rounds, own, b, ...]`."""
+        places = spread.places(len(examples))
+        at = places.ravel()
+        unit = as_unit_range(tf.constant(examples.image[at]))
+        graphs = Spread(self.batch_size, spread.strategy)  # no longer kept than the attack takes
+        ascent = WholeSet(threat.source or self.network, threat.term, unit, examples.label, graphs, looked)
+        share = self.reach.share(unit, tf.constant(examples.label[at]))
+        noise = self._noise(_noise_at(examples, at))
+        perturbed = threat.attack(ascent, unit, noise, *(() if share is None else (share,)))
+        return tf.reshape(perturbed, [*places.shape, *unit.shape[1:]])
 
     def _has_no_gradient(self, image: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-        """Whether an example's gradient is 0 in every feature, `[B]`."""
+        """1 if an example's gradient is 0 in every feature, else 0: `[B]`."""
 
         def ascent(scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return ON_LABELS.ascent(Scored.of({ADVERSARIAL: scores}, label))
 
         _, gradient = ascending(self.network, ascent)(image)
-        return tf.reduce_all(gradient == 0, axis=list(range(1, image.shape.rank)))
+        return tf.cast(tf.reduce_all(gradient == 0, axis=list(range(1, image.shape.rank))), tf.float32)
 
     def _noise(self, first: int | tf.Tensor) -> Noise:
         return Noise(tf.constant([self.seed, EVALUATION_STREAM], tf.int64), first)
 
 
-def _against(scores: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+def _against(scores: tf.Tensor, label: np.ndarray) -> tf.Tensor:
     """How far each example's scores are on the wrong side, `[B]`."""
     return ON_LABELS.ascent(Scored.of({ADVERSARIAL: scores}, label))[0]
 
 
-def _noise_at(examples: Examples, places: np.ndarray) -> tf.Tensor:
-    """Where the noise of the examples at those places begins if their ids follow each other, else the ids `[B]`.
+def _worse(
+    label: np.ndarray, image: tf.Tensor, scores: tf.Tensor, other: tf.Tensor, other_scores: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Images and their scores where those are worse for the labels, others and theirs elsewhere."""
+    worse = _against(scores, label) > _against(other_scores, label)
+    return chosen(worse, image, other), chosen(worse, scores, other_scores)
+
+
+def _noise_at(examples: Examples, places: np.ndarray) -> np.ndarray:
+    """Where the noise of batches at those places `[..., b]` begins if their ids follow each other, else all their ids.
 
     One draw for all is faster than one each. The copies that fill up a batch take the numbers that come next.
     """
     ids = np.asarray(examples.ids)
-    own = ids[np.unique(places)]
-    return tf.constant(own[0] if (np.diff(own) == 1).all() else ids[places], tf.int64)
+    in_order = (np.diff(ids[np.unique(places)]) == 1).all()
+    return ids[places[..., 0] if in_order else places]
 
 
 def summary(

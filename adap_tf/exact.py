@@ -1,6 +1,6 @@
 """Attacks on the ranking itself: the AP surrogate over a whole data set, and its gradient by every image."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from adap_tf import losses
 from adap_tf.attacks import as_direction
 from adap_tf.data.examples import Examples
 from adap_tf.scored import ADVERSARIAL, Scored
+from adap_tf.spread import Spread
 from adap_tf.terms import CrossEntropy, Gradients, Joint, Term
 from adap_tf.weights import Population
 
@@ -96,16 +97,17 @@ def _sums_above(s: tf.Tensor, bounds: tf.Tensor, weights: list[tf.Tensor]) -> tf
 
 
 class WholeSet:
-    """`value_and_grad` of a joint term over a whole data set, whose images are scored batch by batch.
+    """`value_and_grad` of a joint term over a whole data set, whose images are scored a batch on each replica at once.
 
-    Each look takes two passes: the scores of all, and once their slopes are known, the gradient by the images.
+    Each look takes two passes: the scores of all, and once their slopes are known, the gradient by the images. Of
+    several workers each has its own images, and all scores.
 
     Args:
         network: images to logits `[b, C]`.
         term: what to ascend.
-        image: clean images `[n, ...]` in [0, 1].
-        label: `[n, C]`, 0, 1 or NaN for unknown.
-        batch_size: images in the network at once; the last batch is filled up.
+        image: clean images `[m, ...]` in [0, 1], those at the places that `spread` gives, one after another.
+        label: `[n, C]`, 0, 1 or NaN for unknown, of all examples.
+        spread: who looks at which of them.
         looked: called at the end of every look.
     """
 
@@ -115,12 +117,13 @@ class WholeSet:
         term: Term,
         image: tf.Tensor,
         label: np.ndarray,
-        batch_size: int,
+        spread: Spread,
         looked: Callable[[], None] = lambda: None,
     ):
-        self.network, self.term, self.batch_size, self.looked = network, term, batch_size, looked
+        self.network, self.term, self.spread, self.looked = network, term, spread, looked
         examples = Examples(np.zeros(len(label)), label)
         self.label, self.row = tf.constant(examples.label), tf.constant(examples.rows)
+        self.places = spread.places(len(label))
         self.estimator = term.estimator(Population(examples.positives, examples.known), "float32")
         self._score = tf.function(lambda x: network(x, training=False))
         self._differentiate = tf.function(self._gradient)
@@ -128,16 +131,17 @@ class WholeSet:
         self.still = dict.fromkeys(others, self._scores(image)) if others else {}
 
     def __call__(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The term's value for every example, and the gradient by the images."""
+        """The term's value for every image `[m]`, and the gradient by the images."""
         batch = Scored.of({**self.still, ADVERSARIAL: self._scores(image)}, self.label, self.row)
         values, slopes = self.term.ascent(batch, self.estimator, peek=True)
-        directions = as_direction(slopes)
-        parts = [self._differentiate(*part) for part in self._batches(image, directions)]
+        at = self.places.ravel()
+        rounds = self._rounds(self._differentiate, image, tf.gather(as_direction(slopes), at))
         self.looked()
-        return values, tf.concat(parts, axis=0)[: len(image)]
+        return tf.gather(values, at), tf.concat([part for parts in rounds for part in parts], axis=0)
 
     def _scores(self, image: tf.Tensor) -> tf.Tensor:
-        return tf.concat([self._score(*part) for part in self._batches(image)], axis=0)[: len(image)]
+        """Of all examples, `[n, C]`."""
+        return tf.constant(self.spread.joined(self._rounds(self._score, image), len(self.label)))
 
     def _gradient(self, image: tf.Tensor, slopes: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -145,9 +149,9 @@ class WholeSet:
             scores = self.network(image, training=False)
         return tape.gradient(scores, image, output_gradients=slopes)
 
-    def _batches(self, *arrays: tf.Tensor) -> Iterator[tuple[Any, ...]]:
-        """All examples in batches of one size."""
-        n = len(arrays[0])
-        for first in range(0, n, self.batch_size):
-            places = tf.minimum(tf.range(first, first + min(self.batch_size, n)), n - 1)
-            yield tuple(tf.gather(array, places) for array in arrays)
+    def _rounds(self, function: Any, *arrays: tf.Tensor) -> list[list[tf.Tensor]]:
+        """What a function finds of arrays `[m, ...]`, by round and replica."""
+        _, own, size = self.places.shape
+        split = [tf.unstack(tf.reshape(array, [-1, size, *array.shape[1:]])) for array in arrays]
+        firsts = range(0, len(split[0]), own)
+        return [self.spread(function, *(batches[first : first + own] for batches in split)) for first in firsts]

@@ -286,12 +286,12 @@ class AdversarialModel(keras.Model):
         return_dict: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Exact average precision over a whole data set, clean and under `threat`.
+        """Exact average precision over a whole data set, clean and under `threat`, on all of the model's replicas.
 
         Args:
             x: images, or a data set of batches (dicts with "image" and "label", or tuples).
             y: labels where `x` is an array, `[n]` or `[n, C]`.
-            batch_size: examples scored at once, 256 by default.
+            batch_size: examples that a replica scores at once, 256 by default.
             verbose: as in Keras; nothing is printed.
             sample_weight: must be None.
             steps: number of batches to take; all by default.
@@ -312,7 +312,8 @@ class AdversarialModel(keras.Model):
         return found if return_dict else list(found.values())
 
     def _make_evaluator(self, batch_size: int, threat: PGD) -> Evaluator:
-        return Evaluator(self.network, {"ap": None, "robust_ap": threat}, batch_size, self.seed, reach=self.reach)
+        with self.distribute_strategy.scope():
+            return Evaluator(self.network, {"ap": None, "robust_ap": threat}, batch_size, self.seed, reach=self.reach)
 
     def _scores(self, image: tf.Tensor, training: bool) -> tf.Tensor:
         return tf.cast(self.network(image, training=training), self.score_dtype)

@@ -136,6 +136,16 @@ def test_an_export_and_a_keras_file_give_what_their_run_gives(runs, found, tmp_p
     assert "--positive: " in failed(capsys, bare, "--data", "digits", "--out", tmp_path / "x")
 
 
+def test_replicas_give_the_same_scores(runs, tmp_path):
+    command = [str(runs[0] / "export"), "--threats", "clean,fgsm", "--attacker", str(runs[1]), "--bootstrap", "10"]
+    for replicas in ("1", "2"):
+        assert evaluate.main([*command, "--replicas", replicas, "--out", str(tmp_path / replicas)]) == 0
+    one, two = (np.load(tmp_path / replicas / "scores-run-export.npz") for replicas in ("1", "2"))
+    assert set(one) == {"label", "clean", "fgsm", "transfer", "worst"}
+    for threat, scores in one.items():
+        np.testing.assert_array_equal(two[threat], scores)
+
+
 def test_strict_is_at_least_as_strong_and_never_above_clean(runs, found, tmp_path):
     loose = found[0]["runs"]["run"]["threats"]
     command = [str(runs[0]), "--strict", "--quick", "--bootstrap", "10", "--out", str(tmp_path / "out")]

@@ -39,6 +39,7 @@ ORDER = (
     "adap_tf.losses",
     "adap_tf.replicas",
     "adap_tf.finite",
+    "adap_tf.spread",
     "adap_tf.weights",
     "adap_tf.scored",
     "adap_tf.estimators",

@@ -26,6 +26,7 @@ from train.measures import CLEAN, differences
 from train.run_folder import replacing, write_json
 from train.settings import parse
 from train.subjects import Subject, load_subject
+from train.workers import make_strategy
 
 OURS = ("figures", "results", "scores", ".part")  # how the names in an evaluation's folder begin
 SHOWN = 5  # images of each class in the figure of perturbations
@@ -44,8 +45,9 @@ def evaluated_and_reported(arguments: Sequence[str] | None) -> None:
     """
     settings, paths, out = parse(arguments)
     make_deterministic()
-    subjects = [load_subject(path) for path in paths]
-    attacker = None if settings.attacker is None else load_subject(settings.attacker)
+    with make_strategy(settings.replicas).scope():
+        subjects = [load_subject(path) for path in paths]
+        attacker = None if settings.attacker is None else load_subject(settings.attacker)
     folder = subjects[0].home / "evaluation" if out is None else Path(out).resolve()
     found = [Evaluation(name, s, attacker, settings) for name, s in zip(names(subjects), subjects, strict=True)]
     with prepared(folder):

@@ -21,6 +21,7 @@ from train.settings import Settings
 from train.sources import DataOptions, Splits, load_splits
 from train.subjects import Subject
 from train.threats import limits, make_reach, make_threats, with_twice_the_steps
+from train.workers import make_strategy
 
 WHITE_BOX = ("pgd", "apgd")
 OTHERS = ("data", "data_dir", "positive", "split_seed", "labels", "image_size", "changeable", "bounds")
@@ -148,14 +149,15 @@ class Evaluation:
                 )
 
     def _evaluator(self, threats: Mapping[str, Any]) -> Evaluator:
-        return Evaluator(
-            self.subject.network,
-            threats,
-            self.settings.batch_size,
-            self.seed,
-            reach=self.reach,
-            strict=self.settings.strict,
-        )
+        with make_strategy(self.settings.replicas).scope():
+            return Evaluator(
+                self.subject.network,
+                threats,
+                self.settings.batch_size,
+                self.seed,
+                reach=self.reach,
+                strict=self.settings.strict,
+            )
 
     def _with_twice_the_steps(self) -> dict[str, float]:
         """AP under the strongest white-box threat when it takes twice as many steps; empty if there is none."""

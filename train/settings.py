@@ -121,7 +121,14 @@ class Settings(DataOptions):
     )
     split: str = option("part of the data", one_of(SPLITS), default="test")
     examples: int | None = option("how many of it, of each class its share; all if not given", COUNT, int, default=None)
-    batch_size: int = option("examples in the network at once", COUNT, int, default=256)
+    batch_size: int = option("examples in the network at once, on each replica", COUNT, int, default=256)
+    replicas: int | None = option(
+        "devices to evaluate on; all GPUs if not given, logical CPU devices where there is no GPU",
+        COUNT,
+        int,
+        result=False,
+        default=None,
+    )
     seed: int | None = option(
         "of the attacks, the run's if not given; and of the bootstrap, for all runs the same, 0 if not given",
         WHOLE,

@@ -1,11 +1,15 @@
 """What attacks are made of: something to ascend, a loop of steps, and the choice of the better point."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 import tensorflow as tf
 
 ValueAndGrad = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 """Of images `[B, ...]`, the values `[B]` that an attack raises and their gradient by the images."""
+
+_all_unrolled: ContextVar[bool] = ContextVar("all_unrolled", default=False)
 
 UNROLLED = 10  # more steps than these are a loop in the graph: 10% slower on a CPU, but traced once
 
@@ -41,12 +45,8 @@ def as_direction(slopes: tf.Tensor) -> tf.Tensor:
 def repeated(
     count: int, body: Callable[..., tuple[tf.Tensor, ...]], state: tuple[tf.Tensor, ...], unrolled: int = UNROLLED
 ) -> tuple[tf.Tensor, ...]:
-    """`state = body(number, *state)` so many times: in Python up to `unrolled`, else as a loop in the graph.
-
-    Several replicas unroll all of it, since what is ascended may hold collectives, which cannot stand in a loop.
-    """
-    context = tf.distribute.get_replica_context()
-    if count <= unrolled or (context is not None and context.num_replicas_in_sync > 1):
+    """`state = body(number, *state)` so many times: in Python up to `unrolled`, else as a loop in the graph."""
+    if count <= unrolled or _all_unrolled.get():
         for number in range(count):
             state = body(number, *state)
         return state
@@ -54,6 +54,16 @@ def repeated(
         lambda number, *_: number < count, lambda number, *state: (number + 1, *body(number, *state)), (0, *state)
     )
     return tuple(looped[1:])
+
+
+@contextlib.contextmanager
+def without_loops(needed: bool) -> Iterator[None]:
+    """If that is needed, all that is `repeated` here is unrolled: what holds collectives cannot stand in a loop."""
+    before = _all_unrolled.set(needed)
+    try:
+        yield
+    finally:
+        _all_unrolled.reset(before)
 
 
 def chosen(which: tf.Tensor, yes: tf.Tensor, no: tf.Tensor) -> tf.Tensor:
