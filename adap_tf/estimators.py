@@ -79,7 +79,9 @@ class RowTable(keras.layers.Layer):
         anchor = (row >= 0)[:, :, None]
         place = self._places(row)
         estimate = tf.reshape(_mean_of_repeats(place, tf.reshape(estimate, [-1, 2])), estimate.shape)
-        old = tf.reshape(tf.gather(self.u.value, place), estimate.shape)
+        # Not `tf.gather`, which copies all of a variable that is mirrored on several replicas.
+        old = tf.raw_ops.ResourceGather(resource=self.u.value.handle, indices=place, dtype=estimate.dtype)
+        old = tf.reshape(old, estimate.shape)
         moved = (1 - self.gamma) * old + self.gamma * estimate
         if self.start == "first_visit":
             moved = tf.where(old > 0, moved, estimate)
@@ -96,10 +98,11 @@ class RowTable(keras.layers.Layer):
             `rows_visited`, the share of rows that have been visited, and `u_ratio`, their mean `u1/u2`: the surrogate
             of AP over the training set as the table has it (0 before the first visit).
         """
-        u1, u2 = self.u.numpy()[:-1].astype(np.float64).T
+        u1, u2 = self.u.numpy()[:-1].T
         seen = u2 > 0
-        ratio = (u1[seen] / u2[seen]).mean() if seen.any() else 0.0
-        return {"rows_visited": seen.sum() / max(self.rows, 1), "u_ratio": float(ratio)}
+        visited = np.count_nonzero(seen)
+        ratios = np.divide(u1, u2, out=np.zeros_like(u1), where=seen).sum(dtype=np.float64)
+        return {"rows_visited": visited / max(self.rows, 1), "u_ratio": float(ratios / max(visited, 1))}
 
     def _places(self, row: tf.Tensor) -> tf.Tensor:
         """Where each example's row lies in the variable, `[B·C]`; the spare row for those that have none."""

@@ -11,6 +11,8 @@ import tensorflow as tf
 import adap_tf
 from adap_tf import PGD, AdversarialModel
 from adap_tf.data import Examples, Sampler, training_batches
+from adap_tf.estimators import RowTable
+from adap_tf.weights import Population
 from train.building import make_strategy
 
 STEPS, BATCH = 20, 16
@@ -105,6 +107,16 @@ def test_replicas_equal_one_with_several_tasks_and_a_network_with_losses(other_p
         for wanted, got in zip(alone, found, strict=True):
             np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-8)
         assert found_signals == pytest.approx(signals, abs=1e-5)
+
+
+def test_a_replica_reads_the_drawn_rows_and_not_the_whole_table():
+    strategy = make_strategy(2)
+    with strategy.scope():
+        table = RowTable(Population((1000,)), 0.1, 0.36)
+    update = tf.function(lambda row, estimate: strategy.run(table.update, args=(row, estimate)))
+    graph = update.get_concrete_function(tf.zeros([4, 1], tf.int64), tf.zeros([4, 1, 2])).graph
+    assert {op.type for op in graph.get_operations()} >= {"ResourceGather", "ResourceScatterUpdate"}
+    assert "ReadVariableOp" not in {op.type for op in graph.get_operations()}
 
 
 def test_replicas_equal_one_in_float32_with_adam():
