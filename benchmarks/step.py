@@ -65,6 +65,7 @@ def stepper(given: argparse.Namespace) -> Callable[[], None]:
 
 def prepared(given: argparse.Namespace) -> tuple[AdversarialModel, Any, tf.distribute.Strategy]:
     """A model of these options, a batch of random images, and the strategy under which they meet."""
+    keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     size = 4 * given.batch_size
     label = rng.uniform(size=(size, given.tasks)) < 0.3
