@@ -13,6 +13,9 @@ from adap_tf.replicas import ALONE, Replicas
 from adap_tf.scored import ADVERSARIAL, CLEAN, Scored
 from adap_tf.terms import Term
 
+SCOPE = "attack"
+"""Names in the graph what belongs to an attack."""
+
 
 @dataclass(frozen=True, eq=False)
 class Reach:
@@ -93,5 +96,5 @@ def perturbed(
 
     share = reach.share(image, label)
     limits = () if share is None else (share,)
-    with without_loops(holders.count > 1):
+    with without_loops(holders.count > 1), tf.name_scope(SCOPE):
         return tf.stop_gradient(attack(ascending(network, ascent), image, noise, *limits))

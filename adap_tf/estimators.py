@@ -19,6 +19,8 @@ Start = Literal["first_visit", "zero"]
 STARTS = ("first_visit", "zero")
 """Where a moving average begins: at the first batch's estimate, or at 0 as in the authors' code."""
 
+SLICE = 2**20  # rows looked at together: a table may leave no room for a copy of itself
+
 
 class RowTable(keras.layers.Layer):
     """`u1` and `u2` of eq. 2 for every positive of every task: 8 bytes a row in float32.
@@ -79,7 +81,9 @@ class RowTable(keras.layers.Layer):
         anchor = (row >= 0)[:, :, None]
         place = self._places(row)
         estimate = tf.reshape(_mean_of_repeats(place, tf.reshape(estimate, [-1, 2])), estimate.shape)
-        old = tf.reshape(tf.gather(self.u.value, place), estimate.shape)
+        # Not `tf.gather`, which copies all of a variable that is mirrored on several replicas.
+        old = tf.raw_ops.ResourceGather(resource=self.u.value.handle, indices=place, dtype=estimate.dtype)
+        old = tf.reshape(old, estimate.shape)
         moved = (1 - self.gamma) * old + self.gamma * estimate
         if self.start == "first_visit":
             moved = tf.where(old > 0, moved, estimate)
@@ -97,10 +101,14 @@ class RowTable(keras.layers.Layer):
             `rows_visited`, the share of rows that have been visited, and `u_ratio`, their mean `u1/u2`: the surrogate
             of AP over the training set as the table has it (0 before the first visit).
         """
-        u1, u2 = self.u.numpy()[:-1].astype(np.float64).T
-        seen = u2 > 0
-        ratio = (u1[seen] / u2[seen]).mean() if seen.any() else 0.0
-        return {"rows_visited": seen.sum() / max(self.rows, 1), "u_ratio": float(ratio)}
+        own = tf.distribute.get_strategy().experimental_local_results(self.u.value)[0]
+        visited, total = 0, 0.0
+        for first in range(0, self.rows, SLICE):
+            places = tf.range(first, min(first + SLICE, self.rows), dtype=tf.int64)
+            u1, u2 = tf.unstack(tf.gather(own, places), axis=1)
+            visited += int(tf.math.count_nonzero(u2))
+            total += float(tf.reduce_sum(tf.cast(tf.math.divide_no_nan(u1, u2), tf.float64)))
+        return {"rows_visited": visited / max(self.rows, 1), "u_ratio": total / max(visited, 1)}
 
     def _places(self, row: tf.Tensor) -> tf.Tensor:
         """Where each example's row lies in the variable, `[B·C]`; the spare row for those that have none."""

@@ -7,6 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+SCOPE = "examples"
+"""Names in the graph what travels for examples, apart from gradients of weights and BatchNorm's sums."""
+
 
 @dataclass(frozen=True)
 class Replicas:
@@ -35,14 +38,16 @@ class Replicas:
         """The global `[B, ...]` of every replica's `[b, ...]`, without gradient."""
         if self.count == 1:
             return tf.stop_gradient(x)
-        gathered = tf.distribute.get_replica_context().all_gather(tf.identity(x), axis=0)
+        with tf.name_scope(SCOPE):
+            gathered = tf.distribute.get_replica_context().all_gather(tf.identity(x), axis=0)
         return tf.ensure_shape(tf.stop_gradient(gathered), [self.count * x.shape[0], *x.shape[1:]])
 
     def sum(self, x: tf.Tensor) -> tf.Tensor:
         """The sum of `x` over the replicas."""
         if self.count == 1:
             return x
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)
+        with tf.name_scope(SCOPE):
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)
 
     def either(self, condition: tf.Tensor, then: Callable[[], object], otherwise: Callable[[], object]) -> tf.Tensor:
         """Does one of two things on this replica, collectives included; gives the condition when it is done.

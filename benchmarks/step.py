@@ -3,6 +3,7 @@
 import argparse
 import shlex
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from adap_tf import METHODS, AdversarialModel
 from adap_tf.backbones import find_backbone
 from adap_tf.data import Examples, Sampler, training_batches
 from benchmarks.timing import report, timed
+from train.workers import make_strategy
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
@@ -23,11 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Times training steps on random colour images of 32×32, the attack included, input excluded. Two "
         "variants are timed in turn, and their ratio is taken pair by pair.",
     )
-    parser.add_argument("--method", default="adap_ln", choices=list(METHODS))
-    parser.add_argument("--backbone", default="resnet18", help="(%(default)s)")
-    parser.add_argument("--precision", default="float32", choices=list(POLICIES))
-    parser.add_argument("--tasks", type=int, default=1, help="logits of the network (%(default)s)")
-    parser.add_argument("--batch-size", type=int, default=128, help="(%(default)s)")
+    add_options(parser)
     parser.add_argument("--repeats", type=int, default=12, help="timed steps of each variant (%(default)s)")
     parser.add_argument("--versus", metavar="OPTIONS", help="the same with these options changed, in one string")
     parser.add_argument("--json", action="store_true", help="the last line is JSON")
@@ -38,25 +36,52 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report(timed([stepper(variant) for variant in variants], given.repeats), given.json)
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What is trained, and on how many replicas."""
+    parser.add_argument("--method", default="adap_ln", choices=list(METHODS))
+    parser.add_argument("--backbone", default="resnet18", help="(%(default)s)")
+    parser.add_argument("--precision", default="float32", choices=list(POLICIES))
+    parser.add_argument("--tasks", type=int, default=1, help="logits of the network (%(default)s)")
+    parser.add_argument("--batch-size", type=int, default=128, help="(%(default)s)")
+    parser.add_argument("--rows", type=int, default=1000, help="positives of each task in a table (%(default)s)")
+    parser.add_argument("--replicas", type=int, default=1, help="devices; one number a process, and 1 (%(default)s)")
+
+
 def stepper(given: argparse.Namespace) -> Callable[[], None]:
-    """A step that can be taken again and again, on the same batch."""
+    """A step that can be taken again and again, on the same images; the rows lie anywhere in the table."""
+    model, batch, strategy = prepared(given)
+
+    def with_rows_anywhere(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        anywhere = tf.random.uniform(batch["row"].shape, maxval=given.rows, dtype=tf.int64)
+        return model.train_step(batch | {"row": tf.where(batch["row"] >= 0, anywhere, -1)})
+
+    step = tf.function(lambda batch: strategy.run(with_rows_anywhere, args=(batch,)))
+
+    def take() -> None:
+        float(strategy.experimental_local_results(step(batch)["loss"])[0])
+
+    return take
+
+
+def prepared(given: argparse.Namespace) -> tuple[AdversarialModel, Any, tf.distribute.Strategy]:
+    """A model of these options, a batch of random images, and the strategy under which they meet."""
+    keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     size = 4 * given.batch_size
     label = rng.uniform(size=(size, given.tasks)) < 0.3
     examples = Examples(rng.uniform(size=(size, 32, 32, 3)).astype(np.float32), label)
-    keras.config.set_dtype_policy(POLICIES[given.precision])
-    network = find_backbone(given.backbone)((32, 32, 3), given.tasks)
-    keras.config.set_dtype_policy("float32")
-    model = AdversarialModel(network, given.method, examples.positives, examples=size, l2=2e-4)
-    model.compile(keras.optimizers.Adam(1e-4, epsilon=1e-8))
+    strategy = make_strategy(given.replicas)
+    with strategy.scope():
+        keras.config.set_dtype_policy(POLICIES[given.precision])
+        network = find_backbone(given.backbone)((32, 32, 3), given.tasks)
+        keras.config.set_dtype_policy("float32")
+        model = AdversarialModel(network, given.method, [given.rows] * given.tasks, l2=2e-4)
+        model.compile(keras.optimizers.Adam(1e-4, epsilon=1e-8))
     sampler = Sampler(examples.label, given.batch_size, given.batch_size // 2)
-    batch = next(iter(training_batches(examples, sampler)))
-    step = tf.function(model.train_step)
-
-    def take() -> None:
-        float(step(batch)["loss"])
-
-    return take
+    batches = strategy.distribute_datasets_from_function(
+        lambda _: training_batches(examples, sampler, parts=given.replicas)
+    )
+    return model, next(iter(batches)), strategy
 
 
 if __name__ == "__main__":

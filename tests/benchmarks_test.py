@@ -29,6 +29,11 @@ def test_two_variants_are_timed_in_turn(capsys):
     assert "ratio" in printed
 
 
+def test_a_step_on_two_replicas_with_a_larger_table_is_timed(capsys):
+    step.main(["--replicas", "2", "--rows", "5", "--versus", "--rows 20000", *SMALL])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["ratio"] > 0
+
+
 def test_variants_are_taken_in_turn_and_the_first_ones_left_out():
     taken = []
     seconds = timing.timed([lambda: taken.append("a"), lambda: taken.append("b")], 4)

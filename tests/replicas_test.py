@@ -11,6 +11,8 @@ import tensorflow as tf
 import adap_tf
 from adap_tf import PGD, AdversarialModel
 from adap_tf.data import Examples, Sampler, training_batches
+from adap_tf.estimators import RowTable
+from adap_tf.weights import Population
 from train.checkpoints import Checkpoints
 from train.loop import state_of
 from train.workers import make_strategy
@@ -134,6 +136,19 @@ def test_replicas_equal_one_with_several_tasks_and_a_network_with_losses(other_p
         for wanted, got in zip(alone, found, strict=True):
             np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-8)
         assert found_signals == pytest.approx(signals, abs=1e-5)
+
+
+def test_a_replica_reads_the_drawn_rows_and_not_the_whole_table():
+    strategy = make_strategy(2)
+    with strategy.scope():
+        table = RowTable(Population((1000,)), 0.1, 0.36)
+    update = tf.function(lambda row, estimate: strategy.run(table.update, args=(row, estimate)))
+    drawn = tf.constant([[3], [999], [0], [5]], tf.int64), tf.ones([4, 1, 2])
+    operations = {op.type for op in update.get_concrete_function(*drawn).graph.get_operations()}
+    assert "ResourceGather" in operations
+    assert "ReadVariableOp" not in operations
+    update(*drawn)
+    assert table.health() == {"rows_visited": 0.004, "u_ratio": 1}
 
 
 def test_replicas_equal_one_in_float32_with_adam():

@@ -216,3 +216,9 @@ def test_anchors_alone_need_candidates():
         Sampler(labels(20, 20), 8, 8, separate=True)
     with pytest.raises(ValueError, match="give positives_per_batch"):
         Sampler(labels(20, 20), 8, separate=True)
+
+
+def test_the_graph_of_a_batch_does_not_grow_with_the_data():
+    sampler = Sampler(labels(20_000, 20_000), batch_size=8, positives_per_batch=4)
+    graph = tf.function(sampler.indices).get_concrete_function(tf.constant(0)).graph
+    assert graph.as_graph_def().ByteSize() < 8 * 20_000  # a pool alone has as many bytes

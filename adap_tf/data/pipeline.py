@@ -47,7 +47,8 @@ def training_batches(
         raise ValueError(f"a batch of {sampler.batch_size} cannot be divided among {parts} replicas")
     if parts % workers or not 0 <= worker < workers:
         raise ValueError(f"worker {worker} of {workers} cannot have a share of {parts} replicas")
-    gather, label, row = _gatherer(examples.image), tf.constant(examples.label), tf.constant(examples.rows)
+    with tf.device("CPU"):  # where they are read
+        gather, label, row = _gatherer(examples.image), tf.constant(examples.label), tf.constant(examples.rows)
     # as numbers: Keras' distribution of a data set cannot add booleans
     candidate, size = tf.constant(sampler.candidate, tf.float32), sampler.batch_size // parts
     own = parts // workers

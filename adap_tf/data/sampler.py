@@ -138,7 +138,9 @@ class _Pools:
 
     def __init__(self, pools: Sequence[np.ndarray], asked: int, seed: int, stream: int):
         sizes = [len(pool) for pool in pools]
-        self._members, self._sizes = np.concatenate(pools), np.array(sizes)
+        with tf.device("CPU"):  # and not in the graph, which holds at most 2 GiB
+            self._members = tf.constant(np.concatenate(pools), tf.int64)
+        self._sizes = np.array(sizes)
         self._first = np.cumsum([0, *sizes[:-1]])
         self._each = min(max(asked // len(pools), 1), max(sizes))
         self.count = min(self._each * len(pools), asked)
@@ -157,7 +159,7 @@ class _Pools:
         stream = self.STREAMS * (turn // cycle_length * pools + pool) + self._stream
         key = tf.stack([tf.fill([self.count], tf.constant(x, tf.int64)) for x in (self.SALT, self._seed)] + [stream], 1)
         shuffled = tf.raw_ops.RandomIndexShuffle(index=place, seed=key, max_index=size - 1, rounds=self.ROUNDS)
-        return tf.gather(tf.constant(self._members, tf.int64), tf.gather(self._first, pool) + shuffled)
+        return tf.gather(self._members, tf.gather(self._first, pool) + shuffled)
 
 
 def _distinct(drawn: Sequence[tf.Tensor], count: int) -> tf.Tensor:

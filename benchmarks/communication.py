@@ -1,0 +1,68 @@
+"""What the replicas tell each other in a step: `python -m benchmarks.communication --method adap_lpn --tasks 3`."""
+
+import argparse
+import json
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from adap_tf import adversary, replicas
+from benchmarks.step import add_options, prepared
+
+WEIGHTS, NETWORK = "gradients of the weights", "sums of BatchNorm"
+EXAMPLES, ATTACK, SIZES = "examples", "examples, in the attack", "sizes, before each gather"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.communication",
+        description="Counts the collectives in the graph of a training step and the bytes that a replica sends for "
+        "them in a ring of many: as many as a gather's result has, twice as many as a sum's. It runs no step.",
+    )
+    add_options(parser)
+    parser.set_defaults(replicas=2)
+    parser.add_argument("--json", action="store_true", help="the last line is JSON")
+    given = parser.parse_args(arguments)
+    found = communicated(given)
+    print(f"{'':<28}{'collectives':>12}{'bytes':>12}{'an example and task':>22}")
+    for purpose, sizes in found.items():
+        each = sum(sizes) / given.batch_size / given.tasks
+        print(f"{purpose:<28}{len(sizes):>12}{sum(sizes):>12}{each:>22.1f}")
+    if given.json:
+        print(json.dumps({purpose: sum(sizes) for purpose, sizes in found.items()}))
+
+
+def communicated(given: argparse.Namespace) -> dict[str, list[int]]:
+    """The bytes that a replica sends for each collective of a step, by purpose."""
+    model, batch, strategy = prepared(given)
+    step = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)))
+    graph = step.get_concrete_function(batch).graph
+    found: dict[str, list[int]] = {purpose: [] for purpose in (EXAMPLES, ATTACK, SIZES, WEIGHTS, NETWORK)}
+    for op in graph.get_operations():
+        if op.type.startswith("Collective") and op.device.endswith(":0"):  # those of the first replica
+            found[purpose_of(op, model.optimizer.name)].append(sent(op, given.replicas))
+    return found
+
+
+def purpose_of(op: tf.Operation, optimizer: str) -> str:
+    """What a collective is for, by the names in the graph; what has no name of its own is a gradient of BatchNorm's."""
+    scopes = {scope.split("_")[0] for scope in op.name.split("/")}
+    if "Gather" in op.type and op.inputs[0].dtype == tf.int32:
+        return SIZES
+    if replicas.SCOPE in scopes:
+        return ATTACK if adversary.SCOPE in scopes else EXAMPLES
+    return WEIGHTS if optimizer in op.name.split("/") else NETWORK
+
+
+def sent(op: tf.Operation, count: int) -> int:
+    """Bytes of a gather's result, or twice those of a sum."""
+    tensor = op.inputs[0]
+    if not tensor.shape.is_fully_defined():  # padded to the largest part, and all are of one size
+        tensor = tensor.op.inputs[0]
+    size = tensor.shape.num_elements() * tensor.dtype.size
+    return size * (count if "Gather" in op.type else 2)
+
+
+if __name__ == "__main__":
+    main()
