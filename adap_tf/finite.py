@@ -7,6 +7,9 @@ import tensorflow as tf
 
 from adap_tf.replicas import Replicas
 
+SCOPE = "finite"
+"""Names in the graph what replicas tell each other of it."""
+
 NOT_FINITE = "not finite at step"
 """How the error of a step begins that was refused; the step and the names of what was not finite follow."""
 
@@ -14,7 +17,8 @@ NOT_FINITE = "not finite at step"
 def all_finite(numbers: Mapping[str, Sequence[tf.Tensor]], replicas: Replicas) -> dict[str, tf.Tensor]:
     """Whether the numbers of each name are finite on all replicas, a bool by name; one small sum over the replicas."""
     own = [tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in each]) for each in numbers.values()]
-    everywhere = replicas.sum(tf.cast(own, tf.float32)) == replicas.count
+    with tf.name_scope(SCOPE):
+        everywhere = replicas.sum(tf.cast(own, tf.float32)) == replicas.count
     return dict(zip(numbers, tf.unstack(everywhere), strict=True))
 
 

@@ -2,14 +2,16 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
+from tensorflow.python.ops import cond_v2  # the branches of a graph have no public name
 
-from adap_tf import adversary, replicas
+from adap_tf import adversary, finite, replicas
 from benchmarks.step import add_options, prepared
 
 WEIGHTS, NETWORK = "gradients of the weights", "sums of BatchNorm"
+FINITE = "whether all is finite"
 EXAMPLES, ATTACK, SIZES = "examples", "examples, in the attack", "sizes, before each gather"
 
 
@@ -38,11 +40,19 @@ def communicated(given: argparse.Namespace) -> dict[str, list[int]]:
     model, batch, strategy = prepared(given)
     step = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)))
     graph = step.get_concrete_function(batch).graph
-    found: dict[str, list[int]] = {purpose: [] for purpose in (EXAMPLES, ATTACK, SIZES, WEIGHTS, NETWORK)}
-    for op in graph.get_operations():
+    found: dict[str, list[int]] = {purpose: [] for purpose in (EXAMPLES, ATTACK, SIZES, FINITE, WEIGHTS, NETWORK)}
+    for op in operations(graph):
         if op.type.startswith("Collective") and op.device.endswith(":0"):  # those of the first replica
             found[purpose_of(op, model.optimizer.name)].append(sent(op, given.replicas))
     return found
+
+
+def operations(graph: tf.Graph) -> Iterator[tf.Operation]:
+    """Those of a graph and of the branches in it."""
+    for op in graph.get_operations():
+        yield op
+        for branch in cond_v2.get_func_graphs(op) if op.type in ("If", "StatelessIf") else ():
+            yield from operations(branch)
 
 
 def purpose_of(op: tf.Operation, optimizer: str) -> str:
@@ -50,6 +60,8 @@ def purpose_of(op: tf.Operation, optimizer: str) -> str:
     scopes = {scope.split("_")[0] for scope in op.name.split("/")}
     if "Gather" in op.type and op.inputs[0].dtype == tf.int32:
         return SIZES
+    if finite.SCOPE in scopes:
+        return FINITE
     if replicas.SCOPE in scopes:
         return ATTACK if adversary.SCOPE in scopes else EXAMPLES
     return WEIGHTS if optimizer in op.name.split("/") else NETWORK
