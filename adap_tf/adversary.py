@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from adap_tf.attacks import Attack, ascending, without_loops
 from adap_tf.noise import Noise
-from adap_tf.replicas import ALONE, Replicas
 from adap_tf.scored import ADVERSARIAL, CLEAN, Scored
 from adap_tf.terms import Term
 
@@ -62,11 +61,9 @@ def perturbed(
     label: tf.Tensor,
     noise: Noise,
     *,
-    row: tf.Tensor | None = None,
-    candidate: tf.Tensor | None = None,
+    batch: Scored | None = None,
     estimator: Any = None,
     peek: bool = False,
-    replicas: Replicas = ALONE,
     reach: Reach = EVERYTHING,
 ) -> tf.Tensor:
     """Images as the attack leaves them, `[b, ...]`.
@@ -81,20 +78,19 @@ def perturbed(
         image: `[b, ...]` in [0, 1].
         label: `[b, C]`, 0, 1 or NaN for unknown.
         noise: draws the attack's random numbers.
-        row: `[b, C]` int64, as the batch has it; for terms with a row for every positive.
-        candidate: `[b]`, as the batch has it.
+        batch: the whole batch, of all replicas, as a joint term sees it; these images alone if not given.
         estimator: the term's state.
         peek: whether the estimator stays as it is.
-        replicas: the replicas that hold the batch, of which a joint term sees the whole.
         reach: what the adversary can change.
     """
-    holders = replicas if term.joint else ALONE
-    still = {CLEAN: network(image, training=False)} if CLEAN in term.views else {}  # once, for all steps
+    still = batch if term.joint and batch is not None else Scored.of({}, label)
+    if CLEAN in term.views:
+        still = still.with_scores({CLEAN: network(image, training=False)})  # once, for all steps
 
     def ascent(scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return term.ascent(Scored.of({**still, ADVERSARIAL: scores}, label, row, candidate, holders), estimator, peek)
+        return term.ascent(still.with_scores({ADVERSARIAL: scores}), estimator, peek)
 
     share = reach.share(image, label)
     limits = () if share is None else (share,)
-    with without_loops(holders.count > 1), tf.name_scope(SCOPE):
+    with without_loops(still.replicas.count > 1), tf.name_scope(SCOPE):
         return tf.stop_gradient(attack(ascending(network, ascent), image, noise, *limits))

@@ -190,9 +190,10 @@ class AdversarialModel(keras.Model):
         weights = self.network.trainable_variables
 
         before = [tf.identity(w.value) for w in self.network.non_trainable_weights]  # a pass in training moves them
+        whole = self._whole(batch, replicas)
         images = {CLEAN: batch["image"]}
         if self.method.attack is not None:
-            images[ADVERSARIAL] = self._attacked(self.method.attack, batch, replicas)
+            images[ADVERSARIAL] = self._attacked(self.method.attack, batch, whole)
 
         scores, penalties = {}, []
         with tf.GradientTape() as tape:
@@ -200,7 +201,7 @@ class AdversarialModel(keras.Model):
                 scores[view] = self._scores(images[view], training=True)
                 penalties.append(tf.add_n(self.network.losses or [0.0]))  # of this pass: Keras forgets the last one's
             penalty = tf.add_n(penalties) / (len(penalties) * replicas.count)
-        scored = Scored.of(scores, batch["label"], batch["row"], batch.get("candidate"), replicas)
+        scored = whole.with_scores(scores)
         signals, slopes = self.method.objective(scored, self.estimators)
 
         # The network's one differentiation: by its scores, weighted with the objective's gradient by the scores.
@@ -269,7 +270,7 @@ class AdversarialModel(keras.Model):
         batch = self._checked(data)
         images = [batch["image"]]
         if self.method.attack is not None:
-            images.append(self._attacked(self.method.attack, batch, Replicas(), peek=True))
+            images.append(self._attacked(self.method.attack, batch, self._whole(batch, Replicas()), peek=True))
         looked_at = [x for image in images for x in (image, self._scores(image, training=False))]
         fine = [tf.reduce_all(tf.math.is_finite(x), axis=list(range(1, x.shape.rank))) for x in looked_at]
         return ~tf.reduce_all(fine, axis=0).numpy()
@@ -318,9 +319,12 @@ class AdversarialModel(keras.Model):
     def _scores(self, image: tf.Tensor, training: bool) -> tf.Tensor:
         return tf.cast(self.network(image, training=training), self.score_dtype)
 
-    def _attacked(
-        self, term: Term, batch: dict[str, tf.Tensor], replicas: Replicas, peek: bool | None = None
-    ) -> tf.Tensor:
+    def _whole(self, batch: dict[str, tf.Tensor], replicas: Replicas) -> Scored:
+        """The batch of all replicas, still without scores."""
+        row = batch["row"] if self.method.needs_rows else None
+        return Scored.of({}, batch["label"], row, batch.get("candidate"), replicas)
+
+    def _attacked(self, term: Term, batch: dict[str, tf.Tensor], whole: Scored, peek: bool | None = None) -> tf.Tensor:
         """The batch's images under the training attack; its start is keyed by step and place in the global batch."""
         image = batch["image"]
         key = tf.stack([tf.constant(self.seed, tf.int64), self.steps_taken.value])
@@ -330,12 +334,10 @@ class AdversarialModel(keras.Model):
             term,
             image,
             batch["label"],
-            Noise(key, replicas.index * image.shape[0]),
-            row=batch["row"],
-            candidate=batch.get("candidate"),
+            Noise(key, whole.replicas.index * image.shape[0]),
+            batch=whole,
             estimator=self.estimators.get(estimator_key(term)),
             peek=self.method.peek if peek is None else peek,
-            replicas=replicas,
             reach=self.reach,
         )
 

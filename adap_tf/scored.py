@@ -1,7 +1,7 @@
 """A batch as the terms see it: scores, labels and rows, of all replicas."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
@@ -40,7 +40,7 @@ class Scored:
         candidate: tf.Tensor | None = None,
         replicas: Replicas = ALONE,
     ) -> "Scored":
-        """From one replica's part of the batch; gathers the rest.
+        """From one replica's part of the batch; gathers the rest. The scores can come later: `with_scores`.
 
         Args:
             scores: logits `[b, C]` by view.
@@ -49,13 +49,19 @@ class Scored:
             candidate: `[b]`, 1 where the example is a candidate, else 0; without it all are.
             replicas: the replicas that hold the batch.
         """
-        scores = {view: replicas.gather(h) for view, h in scores.items()}
-        dtype = next(iter(scores.values())).dtype
-        label = replicas.gather(tf.cast(label, dtype))
-        known = tf.cast(tf.math.is_finite(label), dtype)
-        compared = known if candidate is None else known * replicas.gather(tf.cast(candidate, dtype))[:, None]
+        label = replicas.gather(tf.convert_to_tensor(label))
+        known = tf.cast(tf.math.is_finite(label), label.dtype)
+        compared = known if candidate is None else known * replicas.gather(tf.cast(candidate, label.dtype))[:, None]
         row = tf.fill(label.shape, tf.constant(-1, tf.int64)) if row is None else replicas.gather(row)
-        return cls(scores, tf.where(known > 0, label, tf.zeros_like(label)), known, compared, row, replicas)
+        batch = cls({}, tf.where(known > 0, label, tf.zeros_like(label)), known, compared, row, replicas)
+        return batch.with_scores(scores)
+
+    def with_scores(self, scores: Mapping[str, tf.Tensor]) -> "Scored":
+        """The same batch with more scores, or others in their place: logits `[b, C]` of this replica by view."""
+        found = {**self.scores, **{view: self.replicas.gather(h) for view, h in scores.items()}}
+        dtype = next(iter(found.values()), self.label).dtype
+        label, known, candidate = (tf.cast(x, dtype) for x in (self.label, self.known, self.candidate))
+        return replace(self, scores=found, label=label, known=known, candidate=candidate)
 
     def mean(self, value: tf.Tensor) -> tf.Tensor:
         """Mean within each task over its candidates, then over the tasks that have any: `[B, C]` to a scalar."""

@@ -27,6 +27,7 @@ from adap_tf.adversary import perturbed
 from adap_tf.data import Images
 from adap_tf.noise import Noise
 from adap_tf.replicas import Replicas
+from adap_tf.scored import Scored
 from adap_tf.spread import Spread
 from adap_tf.weights import Population
 from train.workers import make_strategy
@@ -201,7 +202,8 @@ def test_on_replicas_a_long_attack_is_a_loop_unless_it_holds_collectives(term, l
         state = {"estimator": term.estimator(Population((4,), (8,)), "float32"), "peek": True}
 
     def attack():
-        return perturbed(network, PGD(steps=12), term, image, label, noise, replicas=Replicas.current(), **state)
+        batch = Scored.of({}, label, replicas=Replicas.current())
+        return perturbed(network, PGD(steps=12), term, image, label, noise, batch=batch, **state)
 
     graph = tf.function(lambda: strategy.run(attack)).get_concrete_function().graph
     assert sum(operation.type in ("While", "StatelessWhile") for operation in graph.get_operations()) == loops
