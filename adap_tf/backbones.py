@@ -92,6 +92,9 @@ def application(input_shape: Sequence[int], tasks: int = 1, *, name: str) -> ker
     """
     make = getattr(keras.applications, name)
     trunk = make(include_top=False, weights=None, input_shape=tuple(input_shape), pooling="avg")
+    for layer in trunk.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.synchronized = _shared()
     image = keras.Input(input_shape, dtype=_wide(), name="image")
     normalises = any(isinstance(layer, layers.Rescaling | layers.Normalization) for layer in trunk.layers)
     x = layers.Rescaling(255, dtype=_wide())(image) if normalises else _normalised(image)
@@ -164,9 +167,13 @@ def _residual_block(x: tf.Tensor, width: int, stride: int = 1) -> tf.Tensor:
 
 
 def _batch_norm() -> layers.Layer:
-    """BatchNorm with the paper's constants, over the global batch where several replicas share it."""
-    synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=synchronized)
+    """BatchNorm with the paper's constants, over the global batch."""
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=_shared())
+
+
+def _shared() -> bool:
+    """Whether several replicas share a batch."""
+    return tf.distribute.get_strategy().num_replicas_in_sync > 1
 
 
 def _head(x: tf.Tensor, tasks: int) -> tf.Tensor:

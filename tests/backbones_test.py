@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 from adap_tf.backbones import BACKBONES, find_backbone, is_backbone, mlp, resnet18, small_cnn, take_trunk
+from train.workers import make_strategy
 
 NARROW = (4, 6, 8, 10)
 LOW = ["mixed_bfloat16", "mixed_float16"]
@@ -339,3 +340,21 @@ def test_a_trunk_is_taken_and_the_head_left(rng):
     np.testing.assert_array_equal(*(trunk(image) for trunk in trunks))
     with pytest.raises(ValueError, match="its network mlp has other weights than small_cnn, and not only in the head"):
         take_trunk(network, mlp((8, 8, 1)))
+
+
+def test_replicas_share_batchnorm_in_keras_applications_too():
+    kinds = []
+    for replicas in (1, 2):
+        keras.utils.set_random_seed(0)
+        with make_strategy(replicas).scope():
+            network = find_backbone("MobileNetV2")((32, 32, 3), 1)
+        kinds.append(network)
+    alone, shared = (
+        [layer for layer in network.layers[2].layers if isinstance(layer, layers.BatchNormalization)]
+        for network in kinds
+    )
+    assert len(shared) == len(alone) > 50
+    assert all(layer.synchronized for layer in shared)
+    assert not any(layer.synchronized for layer in alone)
+    for one, other in zip(*(network.weights for network in kinds), strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())

@@ -49,7 +49,7 @@ def test_the_attack_leaves_everything_as_it_was(rng, method):
     model.compile()
     before = [v.numpy() for v in (*model.variables, *model.optimizer.variables)]
     batch = {**as_batch(data, np.arange(N)), "image": tf.constant(data.image, tf.float32)}
-    adversarial = model._attacked(model.method.attack, batch, ALONE)
+    adversarial = model._attacked(model.method.attack, batch, model._whole(batch, ALONE))
     assert np.abs(adversarial - batch["image"]).max() > 0.03
     for old, variable in zip(before, (*model.variables, *model.optimizer.variables), strict=True):
         np.testing.assert_array_equal(old, variable)
@@ -61,7 +61,8 @@ def test_features_out_of_reach_stay_in_training_and_in_evaluate(data, method):
     attack = PGD(eps=0.1, step_size=0.03, steps=6, start=0.01)  # a divergence has no slope at the clean image
     model = AdversarialModel(network, method, 6, reach=Reach(negatives=0.5, features=fixed), attack=attack)
     model.compile()
-    change = model._attacked(model.method.attack, as_batch(data, np.arange(N)), ALONE) - data.image
+    batch = as_batch(data, np.arange(N))
+    change = model._attacked(model.method.attack, batch, model._whole(batch, ALONE)) - data.image
     most = np.where(data.label == 1, 0.1, 0.05) * fixed
     assert (np.abs(change) <= most + 1e-12).all()
     assert np.abs(change).max() > 0.09
@@ -78,7 +79,8 @@ def test_attack_noise_follows_seed_and_step(data):
         model = AdversarialModel(linear(weight), "adap_ln", 6, seed=seed, attack=PGD(eps=1.0, step_size=1e-9, steps=1))
         model.compile()
         model.steps_taken.assign(step)
-        drawn.append(model._attacked(model.method.attack, as_batch(data, np.arange(N)), ALONE).numpy())
+        batch = as_batch(data, np.arange(N))
+        drawn.append(model._attacked(model.method.attack, batch, model._whole(batch, ALONE)).numpy())
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert np.abs(drawn[0] - drawn[2]).max() > 1e-4
     assert np.abs(drawn[0] - drawn[3]).max() > 1e-4

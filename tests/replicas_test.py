@@ -100,7 +100,7 @@ def trained_on(
     return [w.numpy() for w in (*network.weights, *estimators)], means
 
 
-SOON = ("adap_lpn", "adap_mm")
+SOON = ("adap_lpn",)
 """Methods that are tested at once; the others take as long, and are tested with the slow ones."""
 
 PAIRS = [
@@ -163,7 +163,7 @@ def test_replicas_equal_one_in_float32_with_adam():
             assert np.median(np.abs(got - wanted)) < 1e-4
 
 
-@pytest.mark.parametrize("backbone", ["small_cnn", "mlp"])
+@pytest.mark.parametrize("backbone", [pytest.param("small_cnn", marks=pytest.mark.slow), "mlp"])
 def test_a_checkpoint_of_one_number_of_replicas_goes_on_on_another(tmp_path, other_process, backbone):
     path, stops = tmp_path / "checkpoints", [STEPS // 3, 2 * STEPS // 3, STEPS]
     alone, signals = trained(1, backbone, "adap_lpn", "adam")

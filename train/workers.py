@@ -91,7 +91,7 @@ def make_workers(replicas: int | None = None) -> Workers:
     Raises:
         UsageError: there are not so many devices, or TF_CONFIG is not understood.
     """
-    addresses, own = _cluster()
+    addresses, own = cluster()
     if len(addresses) < 2:
         return Workers(make_strategy(replicas))
     index, gpus = list(addresses).index(own), tf.config.list_physical_devices("GPU")
@@ -111,7 +111,7 @@ def make_workers(replicas: int | None = None) -> Workers:
     return Workers(strategy, index, len(addresses))
 
 
-def _cluster() -> tuple[dict[Address, str], Address]:
+def cluster() -> tuple[dict[Address, str], Address]:
     """The address of each task that trains, chief first, and which of them this process is.
 
     Raises:
