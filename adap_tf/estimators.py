@@ -5,7 +5,7 @@ Both are Keras layers without inputs, because a layer's weights reach every chec
 equal without a reduction (`aggregation="none"`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import keras
@@ -81,18 +81,25 @@ class RowTable(keras.layers.Layer):
         anchor = (row >= 0)[:, :, None]
         place = self._places(row)
         estimate = tf.reshape(_mean_of_repeats(place, tf.reshape(estimate, [-1, 2])), estimate.shape)
-        # Not `tf.gather`, which copies all of a variable that is mirrored on several replicas.
-        old = tf.raw_ops.ResourceGather(resource=self.u.value.handle, indices=place, dtype=estimate.dtype)
-        old = tf.reshape(old, estimate.shape)
+        old = tf.reshape(self._drawn(place), estimate.shape)
         moved = (1 - self.gamma) * old + self.gamma * estimate
         if self.start == "first_visit":
             moved = tf.where(old > 0, moved, estimate)
         moved = tf.maximum(moved, tf.constant(self.floor, moved.dtype)[:, None])
         if not peek:
-            kept = tf.where(tf.math.is_finite(moved), moved, old)
-            stored = tf.reshape(tf.where(anchor, kept, tf.zeros_like(kept)), [-1, 2])
+            stored = tf.reshape(tf.where(anchor, moved, tf.zeros_like(moved)), [-1, 2])
             self.u.value.scatter_update(tf.IndexedSlices(stored, place))
         return tf.where(anchor, moved, tf.ones_like(moved))
+
+    def remembered(self, row: tf.Tensor) -> Callable[[], object]:
+        """A function that puts the rows `[B, C]` of a batch back to what they are now."""
+        place = self._places(row)
+        old = self._drawn(place)
+        return lambda: self.u.value.scatter_update(tf.IndexedSlices(old, place))
+
+    def _drawn(self, place: tf.Tensor) -> tf.Tensor:
+        """The rows at those places. Not by `tf.gather`, which copies all of a variable mirrored on several replicas."""
+        return tf.raw_ops.ResourceGather(resource=self.u.value.handle, indices=place, dtype=self.u.dtype)
 
     def health(self) -> dict[str, float]:
         """What the table says of itself; reads all of it, so not for every step.
@@ -186,6 +193,11 @@ class ListwiseState(keras.layers.Layer):
         )
         self.built = True
 
+    def remembered(self, row: tf.Tensor) -> Callable[[], object]:
+        """A function that puts the state back to what it is now, whatever the batch."""
+        old = tf.identity(self.state.value)
+        return lambda: self.state.assign(old)
+
     def update(self, log_weight: tf.Tensor, s: tf.Tensor, s_adv: tf.Tensor, peek: bool = False) -> Averages:
         """Moves the state by a global batch and gives it back.
 
@@ -217,7 +229,7 @@ class ListwiseState(keras.layers.Layer):
         )
         moved = tf.where(log_g2 > -np.inf, tf.stack(new), self.state.value)
         if not peek:
-            self.state.assign(tf.where(tf.reduce_any(tf.math.is_nan(moved), axis=0), self.state.value, moved))
+            self.state.assign(moved)
         return Averages(*tf.unstack(moved))
 
     def _average(self, value: tf.Tensor, estimate: tf.Tensor, old: Averages) -> tf.Tensor:

@@ -34,5 +34,5 @@ def refuse_unless(finite: Mapping[str, tf.Tensor], step: tf.Tensor) -> tf.Operat
 
 def refused(error: tf.errors.InvalidArgumentError) -> tuple[int, list[str]] | None:
     """The step that was refused and the names of what was not finite; None for any other error."""
-    found = re.search(rf"\[{NOT_FINITE}\] \[(\d+)\](.*)", error.message)
-    return None if found is None else (int(found[1]), re.findall(r"\[([^\]]*):\] \[0\]", found[2]))
+    found = re.search(rf"{NOT_FINITE}\W+(\d+)(.*)", error.message, re.DOTALL)
+    return None if found is None else (int(found[1]), re.findall(r"(\w[\w ]*):\W+(?:0|False)\b", found[2]))

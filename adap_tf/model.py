@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -43,7 +43,7 @@ class AdversarialModel(keras.Model):
             is not Keras' decoupled `weight_decay`.
         seed: of the attack's starts.
         skip_nonfinite: whether a step with a number that is not finite is left out and counted in `steps_skipped`,
-            rather than ended with an error. Either way it moves no weight and no statistic.
+            rather than ended with an error. Either way it moves nothing: no weight, statistic or estimator.
         **hyperparameters: passed to `Method.tuned`: `lam`, `gamma1`, `gamma2`, `margin`, `prevalence`, ….
 
     Raises:
@@ -140,13 +140,16 @@ class AdversarialModel(keras.Model):
             steps_per_execution: as in Keras.
 
         Raises:
-            ValueError: the optimizer clips gradients, and there are several replicas.
+            ValueError: the optimizer clips gradients, and there are several replicas; or XLA is to compile a step that
+                has to end with an error.
         """
         optimizer = keras.optimizers.get(optimizer)
         if self.distribute_strategy is not None and self.distribute_strategy.num_replicas_in_sync > 1:
             for name in ("clipnorm", "global_clipnorm", "clipvalue"):
                 if getattr(optimizer, name, None) is not None:
                     raise ValueError(f"{name} cuts each replica's part of the gradient for itself: not with replicas")
+        if jit_compile and not self.skip_nonfinite:
+            raise ValueError("XLA drops the error of a step that is not finite: jit_compile needs skip_nonfinite=True")
         scaling = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         if not scaling and _computes_in("float16", self.network):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -189,8 +192,8 @@ class AdversarialModel(keras.Model):
         replicas = Replicas.current()
         weights = self.network.trainable_variables
 
-        before = [tf.identity(w.value) for w in self.network.non_trainable_weights]  # a pass in training moves them
         whole = self._whole(batch, replicas)
+        take_back = self._remembered(whole)
         images = {CLEAN: batch["image"]}
         if self.method.attack is not None:
             images[ADVERSARIAL] = self._attacked(self.method.attack, batch, whole)
@@ -218,7 +221,7 @@ class AdversarialModel(keras.Model):
 
         terms = {f"term {name}": [value] for name, value in signals.items() if name != "loss"}
         numbers = {"images": [*images.values()], "scores": [*scored.scores.values()], **terms, "gradients": gradients}
-        fine = self._moved(gradients, all_finite(numbers, replicas), scale, before, replicas)
+        fine = self._moved(gradients, all_finite(numbers, replicas), scale, take_back, replicas)
         for name, value in signals.items():
             self.signals[name].update_state(value, fine)
         return self.get_metrics_result()
@@ -228,16 +231,16 @@ class AdversarialModel(keras.Model):
         gradients: list[tf.Tensor],
         finite: dict[str, tf.Tensor],
         scale: tf.Tensor,
-        before: list[tf.Tensor],
+        take_back: Callable[[], None],
         replicas: Replicas,
     ) -> tf.Tensor:
-        """Moves the weights and counts the step; where something is not finite, puts the statistics back instead.
+        """Moves the weights and counts the step; where something is not finite, takes back what has moved instead.
 
         Args:
             gradients: this replica's part of the gradient by each weight, times the scale.
             finite: what was looked at, and whether it is finite on all replicas.
             scale: of the loss.
-            before: the statistics as they were before the step.
+            take_back: puts statistics and estimators back to what they were before the step.
             replicas: that take the step.
 
         Returns:
@@ -248,11 +251,6 @@ class AdversarialModel(keras.Model):
             gradients = [tf.where(finite["gradients"], gradients[0], np.nan), *gradients[1:]]
             finite = finite | {"gradients": finite["gradients"] | (scale > 1)}
         fine = tf.reduce_all([*finite.values()])
-
-        def take_back() -> None:
-            for variable, value in zip(self.network.non_trainable_weights, before, strict=True):
-                variable.assign(value)
-
         weights = self.network.trainable_variables
         done = replicas.either(fine, lambda: self.optimizer.apply(gradients, weights), take_back)
         with tf.control_dependencies([done]):
@@ -262,16 +260,35 @@ class AdversarialModel(keras.Model):
             self.steps_skipped.assign_add(tf.cast(~fine, tf.int64))
         return fine
 
-    def not_finite(self, data: Any) -> np.ndarray:
-        """The examples `[b]` of a batch, as bools, of which an image or a score is not finite, clean or attacked.
+    def _remembered(self, whole: Scored) -> Callable[[], None]:
+        """A function that puts back what a step moves before it is known to be finite: statistics and estimators."""
+        statistics = [(weight, tf.identity(weight.value)) for weight in self.network.non_trainable_weights]
+        estimators = [estimator.remembered(whole.row) for estimator in self.estimators.values()]
 
-        Each is looked at for itself, in inference mode; nothing moves. It tells who spoiled a step that was refused.
+        def take_back() -> None:
+            for weight, value in statistics:
+                weight.assign(value)
+            for put_back in estimators:
+                put_back()
+
+        return take_back
+
+    def not_finite(self, data: Any) -> np.ndarray:
+        """The examples `[b]` of a batch, as bools, of which the image or a score is not finite: who spoiled a step.
+
+        Each is looked at for itself, in inference mode; nothing moves. Only if all are fine, as the attack leaves them:
+        an attack on a ranking term spoils all examples for the sake of one.
         """
         batch = self._checked(data)
-        images = [batch["image"]]
-        if self.method.attack is not None:
-            images.append(self._attacked(self.method.attack, batch, self._whole(batch, Replicas()), peek=True))
-        looked_at = [x for image in images for x in (image, self._scores(image, training=False))]
+        found = self._spoilt(batch["image"])
+        if self.method.attack is not None and not found.any():
+            whole = self._whole(batch, Replicas())
+            found = self._spoilt(self._attacked(self.method.attack, batch, whole, peek=True))
+        return found
+
+    def _spoilt(self, image: tf.Tensor) -> np.ndarray:
+        """Which images are not finite, or have a score that is not, `[b]`."""
+        looked_at = image, self._scores(image, training=False)
         fine = [tf.reduce_all(tf.math.is_finite(x), axis=list(range(1, x.shape.rank))) for x in looked_at]
         return ~tf.reduce_all(fine, axis=0).numpy()
 

@@ -62,8 +62,11 @@ class Replicas:
 
         # A branch of `tf.cond` can only hold collectives if all replicas enter it together.
         def together(strategy: tf.distribute.Strategy, condition: Any, then: Any, otherwise: Any) -> tf.Tensor:
+            def do(what: Callable[[], object]) -> None:
+                what()
+
             def each(what: Any) -> Callable[[], object]:
-                return lambda: strategy.extended.call_for_each_replica(lambda do: do() and None, args=(what,))
+                return lambda: strategy.extended.call_for_each_replica(do, args=(what,))
 
             return _either(strategy.experimental_local_results(condition)[0], each(then), each(otherwise))
 

@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import itertools
 import json
 import subprocess
 import sys
@@ -77,24 +76,28 @@ def killed_runs(folder: Path, kills: int, seconds: float, rng: np.random.Generat
         seconds: that a run takes; a process lives for a random part of it.
         rng: draws the moments.
         *options: of the runs.
+
+    Raises:
+        RuntimeError: a run failed of itself; with its messages.
     """
-    ended = []
-    for number in itertools.count():
-        out = folder / f"killed-{number}"
+    ended: list[Path] = []
+    while kills or not ended:
+        out = folder / f"killed-{len(ended)}"
         while kills:
             process = start(out, *options)
             try:
-                process.communicate(timeout=rng.uniform(0, seconds))
-                break
+                _, errors = process.communicate(timeout=rng.uniform(0, seconds))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
                 kills -= 1
+                continue
+            if process.returncode:
+                raise RuntimeError(errors)
+            break
         finish(out, *options)
         ended.append(out)
-        if not kills:
-            return ended
-    raise AssertionError("unreachable")
+    return ended
 
 
 def state(out: Path) -> Any:

@@ -14,14 +14,14 @@ from train.workers import make_strategy
 SPOILT = 5  # place in the batch, on the first of two replicas
 
 
-def make_model(replicas, optimizer=None, **options):
+def make_model(replicas, optimizer=None, method="adap_lpn", **options):
     """A model on so many replicas, a function that takes a step, and its batches; BatchNorm and all estimators."""
     rng = np.random.default_rng(3)
     data = Examples(rng.uniform(size=(48, 6, 6, 1)).astype(np.float32), np.arange(48) % 3 == 0)
     strategy, sampler = make_strategy(replicas), Sampler(data.label, 16, 8)
     with strategy.scope():
         network = adap_tf.BACKBONES["small_cnn"]((6, 6, 1), 1, widths=(3,))
-        model = AdversarialModel(network, "adap_lpn", data.positives, attack=PGD(steps=1), **options)
+        model = AdversarialModel(network, method, data.positives, attack=PGD(steps=1), **options)
         model.compile(optimizer or keras.optimizers.Adam(0.01))
     batches = strategy.distribute_datasets_from_function(lambda _: training_batches(data, sampler, parts=replicas))
     step = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)))
@@ -88,8 +88,21 @@ def test_a_step_that_is_skipped_moves_nothing_and_counts(replicas):
     assert any((old != new).any() for old, new in zip(before, values(model, replicas), strict=True))
 
 
-def test_the_examples_to_blame_are_found():
-    model, _, batches = make_model(1)
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_gradients_alone_that_are_not_finite_leave_the_estimators_too(replicas):
+    model, step, batches = make_model(replicas, skip_nonfinite=True)
+    step(next(batches))
+    before = values(model, replicas)
+    model.l2, step = np.inf, tf.function(step.python_function)  # a new tracing, of gradients that overflow
+    step(next(batches))
+    assert model.steps_skipped.numpy() == 1
+    for old, new in zip(before, values(model, replicas), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("method", ["adap_lpn", "adap_mm", "adap_lz", "ce"])
+def test_the_examples_to_blame_are_found(method):
+    model, _, batches = make_model(1, method=method)
     batch = next(batches)
     assert not model.not_finite(batch).any()
     assert np.flatnonzero(model.not_finite(spoilt(batch, 1))).tolist() == [SPOILT]
@@ -100,8 +113,18 @@ def test_the_examples_to_blame_are_found():
 def test_fit_stops_at_a_number_that_is_not_finite():
     model, _, batches = make_model(1)
     data = tf.data.Dataset.from_tensors(spoilt(next(batches), 1))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="not finite at step"):
-        model.fit(data, verbose=0)
+    for eagerly in (False, True):
+        model.compile(run_eagerly=eagerly)
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            model.fit(data, verbose=0)
+        number, names = refused(caught.value)
+        assert (number, names[0]) == (1, "images")
+
+
+def test_what_xla_would_not_say_is_refused():
+    model, _, _ = make_model(1)
+    with pytest.raises(ValueError, match="jit_compile needs skip_nonfinite"):
+        model.compile(jit_compile=True)
 
 
 def test_other_errors_are_not_taken_for_it():

@@ -40,7 +40,7 @@ def test_a_run_that_is_terminated_keeps_its_steps_and_ends_the_same(untouched, t
 
 def test_a_run_killed_at_any_moment_ends_the_same(untouched, tmp_path, rng):
     wanted, seconds = untouched
-    for out in killed_runs(tmp_path, int(os.environ.get("ADAP_KILLS", "4")), seconds, rng):
+    for out in killed_runs(tmp_path, int(os.environ.get("ADAP_KILLS", "3")), seconds, rng):
         assert state(out) == wanted
 
 

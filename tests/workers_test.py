@@ -164,7 +164,7 @@ def test_a_worker_dies_and_all_are_started_again(tmp_path):
         statuses, _, errors = ends(processes)
         assert time.monotonic() - killed < 60
         assert (statuses[victim], statuses[1 - victim]) == (-signal.SIGKILL, 75)
-        assert f"worker {victim} has ended or cannot be reached" in errors[1 - victim][0]
+        assert errors[1 - victim][0].startswith(f"error: worker {victim} has ended or cannot be reached")
         assert "Start the same command on every worker again" in errors[1 - victim][0]
     statuses, (chief, other), _ = ends(start(folders[0], *run))
     assert statuses == [0, 0]
@@ -188,10 +188,21 @@ def test_a_worker_dies_and_all_are_started_again(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_chief_that_is_terminated_keeps_its_steps(tmp_path):
+    processes = start(tmp_path, "--epochs", "40")
+    next(line for line in processes[0].stdout if line.startswith("epoch 1/"))
+    processes[0].send_signal(signal.SIGTERM)
+    statuses, _, errors = ends(processes)
+    assert statuses == [143, 75]
+    assert "worker 0 has ended" in errors[1][0]
+    assert list((tmp_path / "0" / "checkpoints").glob("step-*"))
+
+
+@pytest.mark.slow
 def test_mistakes_end_all_workers(tmp_path):
-    statuses, _, errors = ends(start(tmp_path, "--epochs", "1", own=(("--lam", "0.5"), ("--lam", "0.6"))))
+    statuses, _, errors = ends(start(tmp_path, "--epochs", "1", own=(("--method", "ce"), ("--method", "adap_ln"))))
     assert statuses == [75, 2]
-    assert "--lam: worker 1 has another value than worker 0" in errors[1][0]
+    assert "--method: worker 1 has another value than worker 0" in errors[1][0]
     assert "worker 1 has ended or cannot be reached; its own messages say why" in errors[0][0]
 
     (tmp_path / "other" / "0").mkdir(parents=True)

@@ -1,6 +1,7 @@
 """What ends a command without a traceback."""
 
 import errno
+import os
 import re
 
 import tensorflow as tf
@@ -34,11 +35,16 @@ def out_of_room(error: Exception) -> str | None:
 def lost_worker(error: tf.errors.OpError) -> str | None:
     """What to do if another worker has ended, None for any other error."""
     text = str(error)
-    lost = isinstance(error, tf.errors.UnavailableError | tf.errors.CancelledError | tf.errors.AbortedError)
-    if not lost or "/job:" not in text:
+    kinds = (
+        tf.errors.UnavailableError,
+        tf.errors.CancelledError,
+        tf.errors.AbortedError,
+        tf.errors.DeadlineExceededError,
+    )
+    if not isinstance(error, kinds) or not os.environ.get("TF_CONFIG"):
         return None
-    numbers = sorted(set(re.findall(r"/task:(\d+)", text)))
-    who = ", ".join(f"worker {number}" for number in numbers) or "another worker"
+    lost = sorted(set(re.findall(r"(?:remote target|reported from) /job:(\w+)(?:/replica:\d+)?/task:(\d+)", text)))
+    who = ", ".join(f"{kind} {number}" for kind, number in lost) or "another worker"
     return (
         f"{who} has ended or cannot be reached; its own messages say why. Start the same command on every worker "
         "again, and the run goes on from its last checkpoint"

@@ -16,7 +16,6 @@ from train.building import make_model, make_sampler
 from train.checkpoints import Checkpoints
 from train.config import Config
 from train.errors import NonFiniteError, UsageError
-from train.fields import flag
 from train.identity import changed, fingerprints
 from train.monitor import Monitor
 from train.run_folder import Row, RunFolder, replacing
@@ -56,7 +55,7 @@ class Training:
             self.model = make_model(own, splits, self.epoch_steps * config.epochs)
             threats = {"clean": None, "robust": config.threat}
             self.evaluator = Evaluator(self.model.network, threats, seed=config.seed, reach=splits.reach)
-        self._check_alike()
+        self._open()  # nothing is written before all of it can be
         self.selected_by = SELECTED_BY[self.model.method.selection]
         state = state_of(self.model)
         self.checkpoints = Checkpoints(folder.checkpoints, state, config.checkpoint_minutes)
@@ -91,19 +90,16 @@ class Training:
         self.workers.share(weight.value for weight in network.weights)
         return network
 
-    def _check_alike(self) -> None:
-        """Makes sure that all workers have one config and the same data, and that the run can go to its folder.
+    def _open(self) -> None:
+        """Makes sure that all workers see the same data, and that the run can go to its folder.
 
         Raises:
-            UsageError: they have not, or it cannot.
+            UsageError: they do not, or it cannot.
         """
         own, workers = fingerprints(self.splits), self.workers
-        config, data = workers.of_chief(lambda: [self.config.resolved(), own])
-        if name := self.config.differing(config):
-            raise UsageError(f"{flag(name)}: worker {workers.index} has another value than worker 0; give the same")
-        if name := changed(data, own):
+        if name := changed(workers.of_chief(lambda: own), own):
             raise UsageError(f"--data-dir: the {name} data of worker {workers.index} are not those of worker 0")
-        workers.of_chief(lambda: self.folder.open(self.config, own))  # nothing is written before all of it can be
+        workers.of_chief(lambda: self.folder.open(self.config, own))
 
     def _restored(self) -> list[Row]:
         """Takes the newest state on disk, if there is any; the rows of the epochs before it."""
@@ -142,7 +138,7 @@ class Training:
                     raise
                 raise self._not_finite(", ".join(found[1]), found[0]) from None
             monitor.step(signals)
-            if self.checkpoints.due or number == end:
+            if number == end or (self.workers.chief and self.checkpoints.due):
                 self._save(number)
 
     def _save(self, step: int) -> None:
@@ -188,7 +184,9 @@ class Training:
         augmentation = AUGMENTATIONS[self.config.augmentation]
         batch = next(iter(training_batches(self.splits.train, self.sampler, step - 1, 1, augmentation)))
         places = self.sampler.indices(step - 1).numpy()[self.model.not_finite(batch)]
-        whose = f"for {_named(self.splits.train, places)}" if len(places) else "but for no example by itself"
+        whose = f"for {_named(self.splits.train, places)}" if len(places) else "for no example by itself"
+        if len(places) == self.config.batch_size:
+            whose = "for every example of the batch"
         return NonFiniteError(f"{what} not finite at step {step} {whose} {self._advice(step)}, or --skip-nonfinite")
 
     def _advice(self, step: int) -> str:

@@ -21,6 +21,8 @@ from train import figures
 from train.command import ended, make_deterministic, versions
 from train.config import Config
 from train.describe import describe, report_skipped
+from train.errors import UsageError
+from train.fields import flag
 from train.loop import Training
 from train.options import describes, parse
 from train.run_folder import RunFolder, write_json
@@ -45,6 +47,7 @@ def trained_and_reported(arguments: Sequence[str] | None) -> None:
     if describes(arguments):
         return describe(*runs[0])
     workers = make_workers(runs[0][0].replicas)
+    check_alike([config for config, _ in runs], workers)
     unchanged = workers.of_chief(lambda: checked(runs))
     found = {folder.path: run(config, folder, workers) for config, folder in in_order(runs)}
 
@@ -55,6 +58,23 @@ def trained_and_reported(arguments: Sequence[str] | None) -> None:
         report([found[folder.path] for _, folder in runs], folder, f"PGD-{config.eval_steps}")
 
     workers.of_chief(shown)  # and all end together
+
+
+def check_alike(configs: Sequence[Config], workers: Workers) -> None:
+    """Makes sure that all workers were started for the same runs.
+
+    Raises:
+        UsageError: they were not.
+    """
+    of_chief = workers.of_chief(lambda: [config.resolved() for config in configs])
+    who = f"worker {workers.index} has another value than worker 0; give the same"
+    if len(configs) != len(of_chief):
+        raise UsageError(f"--baseline: {who}")
+    for own, config in zip(configs, of_chief, strict=True):
+        if name := own.differing(config):
+            raise UsageError(f"{flag(name)}: {who}")
+        if own.skip_nonfinite != config["skip_nonfinite"]:
+            raise UsageError(f"--skip-nonfinite: {who}")
 
 
 def checked(runs: Sequence[tuple[Config, RunFolder]]) -> bool:

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -42,14 +43,23 @@ class Workers:
             compute: called on the chief alone; gives what JSON can hold.
 
         Raises:
-            UsageError: the chief's mistake, on every worker.
+            UsageError: the chief's mistake, on every worker; on the chief, whatever error it was.
         """
         if self.count == 1:
             return compute()
-        text = _told(compute).encode() if self.chief else b""
+        found: list[Any] = [None, None]
+        problem: Exception | None = None
+        if self.chief:
+            try:
+                found[0] = compute()
+            except Exception as error:  # whatever it is, the others must not wait
+                found[1], problem = str(error), error
+        text = json.dumps(found).encode() if self.chief else b""
         size = int(self._sum(np.array(len(text), np.float64)))
         letters = np.frombuffer(text, np.uint8) if self.chief else np.zeros(size)
         value, mistake = json.loads(self._sum(letters.astype(np.float32)).astype(np.uint8).tobytes())
+        if problem is not None:
+            raise problem
         if mistake is not None:
             raise UsageError(mistake)
         return value
@@ -73,14 +83,6 @@ class Workers:
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None).numpy()
 
 
-def _told(compute: Callable[[], Any]) -> str:
-    """A value and no mistake, or the reverse, as JSON."""
-    try:
-        return json.dumps([compute(), None])
-    except UsageError as error:
-        return json.dumps([None, str(error)])
-
-
 @functools.cache
 def make_workers(replicas: int | None = None) -> Workers:
     """The workers that TF_CONFIG names, or this process alone, and their strategy.
@@ -99,10 +101,12 @@ def make_workers(replicas: int | None = None) -> Workers:
     # On CPUs TensorFlow's own choice is the same; NCCL is chosen where all devices are GPUs.
     kinds = tf.distribute.experimental.CommunicationImplementation
     options = tf.distribute.experimental.CommunicationOptions(implementation=kinds.AUTO if gpus else kinds.RING)
+    terminated = signal.getsignal(signal.SIGTERM)
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-    except (RuntimeError, tf.errors.OpError) as error:
+    except (ValueError, RuntimeError, tf.errors.UnknownError) as error:
         raise UsageError(f"TF_CONFIG: {addresses[own]}: {reason(error)}") from None
+    signal.signal(signal.SIGTERM, terminated)  # which the strategy takes for itself
     if replicas not in (None, strategy.num_replicas_in_sync):
         raise UsageError(
             f"--replicas: {replicas} asked for, and the workers of TF_CONFIG have {strategy.num_replicas_in_sync} "
