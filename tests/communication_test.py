@@ -29,7 +29,10 @@ def test_scores_labels_rows_estimates_and_the_gradient_by_the_scores(count):
     assert found[communication.ATTACK] == 0
 
 
-@pytest.mark.parametrize("method", METHODS)
+SOON = ("ce", "adap_lz", "adap_lpn")
+
+
+@pytest.mark.parametrize("method", [pytest.param(m, marks=() if m in SOON else pytest.mark.slow) for m in METHODS])
 def test_at_most_64_bytes_an_example_and_task(count, method):
     found = count(method)
     in_attack = found[communication.ATTACK] * (method != "adap_mm")  # P's sums are needed anew in each of its steps

@@ -61,9 +61,10 @@ GIVEN = {
     "eval_step_size": 0.07,
     "replicas": 2,
     "checkpoint_minutes": 0.5,
+    "skip_nonfinite": True,
 }
 """A value other than the preset's for every option."""
-FREE = ("data_dir", "download", "replicas", "checkpoint_minutes")
+FREE = ("data_dir", "download", "replicas", "checkpoint_minutes", "skip_nonfinite")
 """What cannot change a result."""
 
 

@@ -82,10 +82,7 @@ def test_folders_that_will_not_do(capsys, tmp_path):
 
 def test_numbers_that_are_not_finite_end_the_run(capsys, tmp_path):
     error = failed(capsys, "--learning-rate", "1e38", "--baseline", "none", "--out", str(tmp_path / "run"), *SHORT)
-    # the weights are to blame, and so every example is
-    assert re.search(
-        r"(scores|term P|gradients)\b.* not finite at step [23] for training example \d+, .* and 54 more", error
-    )
+    assert re.search(r"(scores|term P|gradients)\b.* not finite at step [23] for every example of the batch", error)
     assert "last good checkpoint: none" in error
     assert not (tmp_path / "run" / "checkpoints").exists()
 

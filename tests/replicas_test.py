@@ -169,7 +169,8 @@ def test_replicas_equal_one_in_float32_with_adam():
             assert np.median(np.abs(got - wanted)) < 1e-4
 
 
-@pytest.mark.parametrize("backbone", [pytest.param("small_cnn", marks=pytest.mark.slow), "mlp"])
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["small_cnn", "mlp"])
 def test_a_checkpoint_of_one_number_of_replicas_goes_on_on_another(tmp_path, other_process, backbone):
     path, stops = tmp_path / "checkpoints", [STEPS // 3, 2 * STEPS // 3, STEPS]
     alone, signals = trained(1, backbone, "adap_lpn", "adam")

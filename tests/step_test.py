@@ -1,6 +1,7 @@
 """The step of every method: against the reference by loops, automatic differentiation, and where it could break."""
 
 import copy
+import itertools
 
 import keras
 import numpy as np
@@ -324,10 +325,16 @@ def test_any_network_trains_and_is_evaluated(rng, make, shape):
     assert any((old != new.numpy()).any() for old, new in zip(before, network.trainable_variables, strict=True))
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("tasks", [1, 3])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "tasks", "policy", "replicas"),
+    [
+        *itertools.product(METHODS, [1, 3], ["float32", "mixed_bfloat16"], [1]),
+        *(
+            pytest.param(method, 3, "mixed_bfloat16", 2, marks=() if method == "adap_lpn" else pytest.mark.slow)
+            for method in METHODS
+        ),
+    ],
+)
 def test_every_row_trains_in_every_setting(rng, tmp_path, method, tasks, policy, replicas):
     label = rng.uniform(size=(32, tasks)) < 0.4
     data = Examples(rng.uniform(0, 1, (32, 6, 6, 1)).astype("float32"), label)

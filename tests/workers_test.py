@@ -91,7 +91,6 @@ def on_workers(workers, *arguments, **options):
         ("small_cnn", "adap_lpn", {}),
         pytest.param("small_cnn", "adap_mm", {}, marks=pytest.mark.slow),
         pytest.param("penalised", "adap_lz", {"tasks": 2, "separate": True}, marks=pytest.mark.slow),
-        pytest.param("mlp", "trades", {"tasks": 2}, marks=pytest.mark.slow),
     ],
 )
 def test_two_workers_equal_one(backbone, method, options):
