@@ -159,14 +159,13 @@ def test_a_replica_reads_the_drawn_rows_and_not_the_whole_table():
 
 def test_replicas_equal_one_in_float32_with_adam():
     # The head's bias is left out: no pair of scores depends on it, so Adam makes steps of rounding noise there.
-    # The bound: a sign step of the attack may flip where a gradient rounds to the other side of 0, and Adam moves
-    # a weight by up to the learning rate, 1e-3, a step; 20 of those are 2e-2.
+    # Numbers of about 1 are rounded once a step. But where a gradient rounds to the other side of 0, a sign step of
+    # the attack flips, and Adam moves a weight by up to the learning rate, 1e-3: a few may be 20 of those apart.
     alone, _ = trained(1, "mlp", "adap_ln", "adam", "float32")
     found, _ = trained(2, "mlp", "adap_ln", "adam", "float32")
-    for wanted, got in zip(alone, found, strict=True):
-        if wanted.shape != (1,):
-            np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-2)
-            assert np.median(np.abs(got - wanted)) < 1e-4
+    apart = np.concatenate([np.abs(a - b).ravel() for a, b in zip(alone, found, strict=True) if a.shape != (1,)])
+    assert np.quantile(apart, 0.9) <= STEPS * np.finfo(np.float32).eps
+    assert apart.max() <= STEPS * 1e-3
 
 
 @pytest.mark.slow

