@@ -95,7 +95,8 @@ def killed_runs(folder: Path, kills: int, seconds: float, rng: np.random.Generat
             if process.returncode:
                 raise RuntimeError(errors)
             break
-        finish(out, *options)
+        else:
+            finish(out, *options)
         ended.append(out)
     return ended
 
