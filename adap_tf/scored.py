@@ -10,6 +10,9 @@ from adap_tf.weights import task_mean_weights
 
 CLEAN, ADVERSARIAL = "clean", "adversarial"
 
+FLAG = tf.float16
+"""The smallest type that can be gathered and has 0, 1 and NaN."""
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -49,12 +52,16 @@ class Scored:
             candidate: `[b]`, 1 where the example is a candidate, else 0; without it all are.
             replicas: the replicas that hold the batch.
         """
-        label = replicas.gather(tf.convert_to_tensor(label))
-        known = tf.cast(tf.math.is_finite(label), label.dtype)
-        compared = known if candidate is None else known * replicas.gather(tf.cast(candidate, label.dtype))[:, None]
+        label = replicas.gather(tf.cast(label, FLAG))
+        known = tf.cast(tf.math.is_finite(label), FLAG)
+        compared = known if candidate is None else known * replicas.gather(tf.cast(candidate, FLAG))[:, None]
         row = tf.fill(label.shape, tf.constant(-1, tf.int64)) if row is None else replicas.gather(row)
         batch = cls({}, tf.where(known > 0, label, tf.zeros_like(label)), known, compared, row, replicas)
         return batch.with_scores(scores)
+
+    def alone(self) -> "Scored":
+        """The same batch with nobody else there: what is computed from it needs no more words of other replicas."""
+        return replace(self, replicas=ALONE)
 
     def with_scores(self, scores: Mapping[str, tf.Tensor]) -> "Scored":
         """The same batch with more scores, or others in their place: logits `[b, C]` of this replica by view."""

@@ -75,8 +75,11 @@ class Joint:
     joint = True
 
     def ascent(self, batch: Scored, estimator: Any, peek: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-        """The term's value, the same for every example, and its gradient by their perturbed scores."""
-        value, gradients = self(batch, estimator, peek)  # type: ignore[operator]
+        """The term's value, the same for every example, and its gradient by their perturbed scores.
+
+        Every replica computes it for the whole batch: an attack asks often, and so only scores travel.
+        """
+        value, gradients = self(batch.alone(), estimator, peek)  # type: ignore[operator]
         slope = batch.replicas.own(gradients[ADVERSARIAL])
         return tf.fill(slope.shape[:1], value), slope
 

@@ -1,10 +1,6 @@
 """Several replicas and several workers find bit for bit what one replica finds."""
 
 import contextlib
-import json
-import multiprocessing
-import socket
-from concurrent.futures import ProcessPoolExecutor
 
 import keras
 import numpy as np
@@ -31,6 +27,7 @@ from adap_tf.scored import Scored
 from adap_tf.spread import Spread
 from adap_tf.weights import Population
 from train.workers import make_strategy
+from two_workers import on_two
 
 N, BATCH = 30, 7
 SHOWN = np.array([29, 4, 12])
@@ -212,44 +209,23 @@ def test_on_replicas_a_long_attack_is_a_loop_unless_it_holds_collectives(term, l
 # Workers
 
 
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("localhost", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 BY_WORKERS = {name: (THREATS | ON_RANKING)[name] for name in ("clean", "pgd", "surrogate")}
 
 
-def found_by_worker(number):
-    """What the worker of that number finds, the places that it reads, and what the second perturbs by itself."""
-    ring = tf.distribute.experimental.CommunicationImplementation.RING
-    options = tf.distribute.experimental.CommunicationOptions(implementation=ring)
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-    assert strategy.num_replicas_in_sync == 2
-    evaluator, (image, label) = make_evaluator(BY_WORKERS, strategy), make_data()
+def found_by(workers):
+    """What a worker finds, the places that it reads, and what the second perturbs by itself."""
+    evaluator, (image, label) = make_evaluator(BY_WORKERS, workers.strategy), make_data()
     stored = Watched(image)
     scores, flat, read = evaluator.scores(stored, label), evaluator.zero_gradients(stored, label), sorted(stored.read)
-    alone = [threat for threat in ("pgd", "surrogate") if number == 1]
+    alone = [threat for threat in ("pgd", "surrogate") if workers.index == 1]
     return scores, flat, read, {threat: evaluator.attacked(threat, image, label, SHOWN) for threat in alone}
 
 
 @pytest.mark.slow
-def test_two_workers_read_their_share_and_both_find_what_one_process_finds(monkeypatch):
-    addresses = [f"localhost:{port}" for port in free_ports(2)]
+def test_two_workers_read_their_share_and_both_find_what_one_process_finds():
     data, alone = make_data(), make_evaluator(BY_WORKERS)
-    with contextlib.ExitStack() as pools:
-        found = []
-        for number in range(2):
-            task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
-            monkeypatch.setenv("TF_CONFIG", json.dumps(task))  # the new process has it before it imports TensorFlow
-            pool = pools.enter_context(ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")))
-            found.append(pool.submit(found_by_worker, number))
-        monkeypatch.delenv("TF_CONFIG")
-        wanted = alone.scores(*data)
-        found = [each.result() for each in found]
+    found = on_two(found_by)
+    wanted = alone.scores(*data)
     shares = [[*range(7), *range(14, 21), 28, 29], [*range(7, 14), *range(21, 28), 28, 29]]
     for (scores, flat, read, _), share in zip(found, shares, strict=True):
         assert_same(scores, wanted)

@@ -1,14 +1,10 @@
 """Several workers, as processes on this machine, compute what one computes, and end together."""
 
-import json
-import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,34 +16,9 @@ from replicas_test import trained, trained_on
 from train import main
 from train.errors import UsageError
 from train.workers import Workers, make_workers
+from two_workers import cluster, on_two
 
 COMMAND = [sys.executable, str(Path(main.__file__)), "--baseline", "none", "--checkpoint-minutes", "0.01"]
-
-
-def cluster():
-    """TF_CONFIG of two workers at free ports."""
-    with socket.socket() as one, socket.socket() as other:
-        for each in (one, other):
-            each.bind(("localhost", 0))
-        workers = [f"localhost:{each.getsockname()[1]}" for each in (one, other)]
-    return [
-        json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": number}}) for number in (0, 1)
-    ]
-
-
-def as_worker(tf_config, function, *arguments, **options):
-    """Runs a function of workers as one of them."""
-    os.environ["TF_CONFIG"] = tf_config
-    return function(make_workers(), *arguments, **options)
-
-
-def on_two(function, *arguments, **options):
-    """What a function of workers gives on each of two."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as one, ProcessPoolExecutor(1, mp_context=context) as other:
-        pairs = zip((one, other), cluster(), strict=True)
-        futures = [pool.submit(as_worker, config, function, *arguments, **options) for pool, config in pairs]
-        return [future.result() for future in futures]
 
 
 def agreed(workers):

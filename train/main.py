@@ -119,30 +119,36 @@ def run(config: Config, folder: RunFolder, workers: Workers) -> dict[str, Any]:
     def written() -> dict[str, Any]:
         keep(config, evaluator, scores, splits, folder)
         export_saved_model(keras.models.load_model(folder.best), folder.export)
-        timing = {
-            "train_seconds": trained - started,
-            "evaluate_and_export_seconds": time.perf_counter() - trained,
-        }
         results = {
-            "method": config.method,
-            "data": config.data,
-            "positive": config.positive,
-            "tasks": list(splits.tasks),
-            "seed": config.seed,
+            **about(config, splits),
             "selected": {**selected, "epoch": int(selected["epoch"])},
             "test": summary(scores, splits.test.label, splits.tasks),
-            "splits": {
-                name: {"examples": len(part), "positives": sum(part.positives)} for name, part in splits.parts.items()
-            },
-            "skipped": len(splits.skipped),
             "steps_skipped": int(training.history[-1]["steps_skipped"]),
             "versions": versions(),
-            "timing": {name: round(seconds, 2) for name, seconds in timing.items()},
+            "timing": {
+                "train_seconds": round(trained - started, 2),
+                "evaluate_and_export_seconds": round(time.perf_counter() - trained, 2),
+            },
         }
         write_json(folder.results, results)
         return results
 
     return workers.of_chief(written)
+
+
+def about(config: Config, splits: Splits) -> dict[str, Any]:
+    """What the results say of a run before it starts."""
+    return {
+        "method": config.method,
+        "data": config.data,
+        "positive": config.positive,
+        "tasks": list(splits.tasks),
+        "seed": config.seed,
+        "splits": {
+            name: {"examples": len(part), "positives": sum(part.positives)} for name, part in splits.parts.items()
+        },
+        "skipped": len(splits.skipped),
+    }
 
 
 def keep(
