@@ -19,8 +19,8 @@ test: lint ## lint, then all tests but the slow ones
 
 # pytest ends with status 5 if it found no test: then the marker was lost somewhere.
 test-slow: $(READY) ## the slow tests
-	@echo '$(PYTEST) -m slow'
-	@$(PYTEST) -m slow || { s=$$?; [ $$s -ne 5 ] || echo 'error: no test is marked slow' >&2; exit $$s; }
+	@echo '$(PYTEST) -m slow -n 2 --dist loadfile'
+	@$(PYTEST) -m slow -n 2 --dist loadfile || { s=$$?; [ $$s -ne 5 ] || echo 'error: no test is marked slow' >&2; exit $$s; }
 
 lint: $(READY) ## ruff and mypy, changing nothing
 	$(BIN)/ruff check

@@ -22,6 +22,9 @@ from adap_tf.scored import ADVERSARIAL, CLEAN, Scored
 from adap_tf.terms import Term
 from adap_tf.weights import Population
 
+NORM = "gradient_norm"
+"""Name of that signal, and in the graph of what replicas tell each other of it."""
+
 
 class AdversarialModel(keras.Model):
     """A network trained so that its average precision survives an attack.
@@ -90,7 +93,7 @@ class AdversarialModel(keras.Model):
         self._estimator_names = tuple(made)
         for name, estimator in made.items():
             setattr(self, name, estimator)  # as attributes: tf.train.Checkpoint does not look into Keras' dicts
-        self.signals = {name: StepMean(name) for name in ("loss", *self.method.signals)}
+        self.signals = {name: StepMean(name) for name in ("loss", *self.method.signals, NORM)}
         # Not `optimizer.iterations`: loss scaling leaves out steps, and they would share the next one's noise.
         self.steps_taken = self.add_weight(
             shape=(), dtype="int64", initializer="zeros", trainable=False, aggregation="none", name="steps_taken"
@@ -182,7 +185,9 @@ class AdversarialModel(keras.Model):
                 `row` `[b, C]` int64, as `adap_tf.data` makes it.
 
         Returns:
-            Running means since the metrics were last reset, by name; `loss` and the value of each term.
+            Running means since the metrics were last reset, by name; `loss`, the value of each term, and
+            `gradient_norm`, of the gradient by the weights with L2 in it. On several replicas that is √R times the norm
+            of all their parts together, which is no less: nobody has the sum but the optimizer.
 
         Raises:
             tf.errors.InvalidArgumentError: an image, a score, a term or a gradient is not finite, unless such steps are
@@ -222,7 +227,7 @@ class AdversarialModel(keras.Model):
         terms = {f"term {name}": [value] for name, value in signals.items() if name != "loss"}
         numbers = {"images": [*images.values()], "scores": [*scored.scores.values()], **terms, "gradients": gradients}
         fine = self._moved(gradients, all_finite(numbers, replicas), scale, take_back, replicas)
-        for name, value in signals.items():
+        for name, value in (signals | {NORM: _norm(gradients, scale, replicas)}).items():
             self.signals[name].update_state(value, fine)
         return self.get_metrics_result()
 
@@ -393,6 +398,13 @@ class AdversarialModel(keras.Model):
             raise ValueError("labels are missing: give pairs (image, label)")
         label = checked_labels(tf.reshape(tf.cast(label, self.score_dtype), [-1, self.tasks]))
         return {"label": label, "row": tf.fill(tf.shape(label), tf.constant(-1, tf.int64))}
+
+
+def _norm(gradients: Sequence[tf.Tensor], scale: tf.Tensor, replicas: Replicas) -> tf.Tensor:
+    """Norm of the gradient from this replica's part, times the scale; a bound on it where there are several."""
+    own = tf.linalg.global_norm(gradients)
+    with tf.name_scope(NORM):
+        return tf.sqrt(replicas.count * replicas.sum(tf.square(own / tf.cast(scale, own.dtype))))
 
 
 def _by_task(name: str, number: Any, tasks: int) -> tuple[int, ...]:

@@ -8,10 +8,11 @@ import tensorflow as tf
 from tensorflow.python.ops import cond_v2  # the branches of a graph have no public name
 
 from adap_tf import adversary, finite, replicas
+from adap_tf.model import NORM
 from benchmarks.step import add_options, prepared
 
 WEIGHTS, NETWORK = "gradients of the weights", "sums of BatchNorm"
-FINITE = "whether all is finite"
+FINITE, GRADIENT = "whether all is finite", "norm of the gradient"
 EXAMPLES, ATTACK, SIZES = "examples", "examples, in the attack", "sizes, before each gather"
 
 
@@ -40,7 +41,9 @@ def communicated(given: argparse.Namespace) -> dict[str, list[int]]:
     model, batch, strategy = prepared(given)
     step = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)))
     graph = step.get_concrete_function(batch).graph
-    found: dict[str, list[int]] = {purpose: [] for purpose in (EXAMPLES, ATTACK, SIZES, FINITE, WEIGHTS, NETWORK)}
+    found: dict[str, list[int]] = {
+        purpose: [] for purpose in (EXAMPLES, ATTACK, SIZES, FINITE, GRADIENT, WEIGHTS, NETWORK)
+    }
     for op in operations(graph):
         if op.type.startswith("Collective") and op.device.endswith(":0"):  # those of the first replica
             found[purpose_of(op, model.optimizer.name)].append(sent(op, given.replicas))
@@ -62,6 +65,8 @@ def purpose_of(op: tf.Operation, optimizer: str) -> str:
         return SIZES
     if finite.SCOPE in scopes:
         return FINITE
+    if NORM in op.name:
+        return GRADIENT
     if replicas.SCOPE in scopes:
         return ATTACK if adversary.SCOPE in scopes else EXAMPLES
     return WEIGHTS if optimizer in op.name.split("/") else NETWORK

@@ -138,7 +138,7 @@ def test_fit_evaluate_predict(rng):
     model.compile(keras.optimizers.Adam(1e-2))
     train = batches(image, label, batch_size=16, seed=1)
     history = model.fit(train, epochs=6, steps_per_epoch=4, validation_data=(image, label), verbose=0).history
-    assert set(history) == {"loss", "P", "R", "L", "val_ap", "val_robust_ap"}
+    assert set(history) == {"loss", "P", "R", "L", "gradient_norm", "val_ap", "val_robust_ap"}
     assert history["P"][-1] < history["P"][0]
     assert int(model.optimizer.iterations) == 24
     found = model.evaluate(image, label, return_dict=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import matplotlib
 
@@ -14,12 +14,15 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from sklearn.metrics import precision_recall_curve
 
+from adap_tf import Evaluator
 from adap_tf.data.examples import as_unit_range
+from adap_tf.data.images import Array
 from adap_tf.metrics import mean_average_precision
 
 DASHES = ((6, 1, 1, 1, 1, 1), (1, 3), (8, 3), (3, 1, 1, 1), (10, 2, 2, 2))  # beyond those that have a name
 STYLES = ("-", "--", ":", "-.", *((0, dash) for dash in DASHES))
 ROWS = 6  # in the figure of examples
+SHOWN = 5  # images of each class in the figure of perturbations
 Scores = Mapping[str, np.ndarray]
 
 
@@ -59,7 +62,7 @@ def look(runs: int, number: int, order: int) -> dict[str, Any]:
     return {"color": f"C{colour}", "linestyle": STYLES[style % len(STYLES)]}
 
 
-def save_with_legend(figure: plt.Figure, path: Path) -> None:
+def save_with_legend(figure: plt.Figure, path: Path | BinaryIO) -> None:
     """Writes a figure with its legend beside it, the lines long enough to show their dashes, and closes it."""
     figure.legend(fontsize="small", loc="outside right upper", handlelength=4)
     save(figure, path)
@@ -95,6 +98,61 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path
     save(figure, path)
 
 
+def trade_off(points: Sequence[Any], front: Sequence[bool], of: str, path: Path | BinaryIO) -> None:
+    """Robust against clean AP (the paper's Figure 2), a colour a method, the Pareto front marked.
+
+    Args:
+        points: `train.trade_off.Point`s.
+        front: which of them are on the front.
+        of: what the APs are of.
+        path: file to write.
+    """
+    figure, axes = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
+    for number, method in enumerate(dict.fromkeys(point.method for point in points)):
+        of_method = [point for point in points if point.method == method]
+        clean, robust = [point.clean for point in of_method], [point.robust for point in of_method]
+        axes.plot(clean, robust, "o", color=f"C{number}", label=method)
+        for point in of_method:
+            place = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": "x-small"}
+            axes.annotate(point.name, (point.clean, point.robust), color=f"C{number}", **place)
+    best = sorted((point.clean, point.robust) for point, is_best in zip(points, front, strict=True) if is_best)
+    axes.plot(*zip(*best, strict=True), "--", color="grey", linewidth=1, zorder=1, label="Pareto front")
+    axes.plot(*zip(*best, strict=True), "o", color="grey", markersize=12, fillstyle="none")
+    axes.margins(0.12)
+    axes.set(xlabel="clean AP", ylabel="robust AP")
+    axes.set_title(of[0].upper() + of[1:], fontsize="medium")
+    save_with_legend(figure, path)
+
+
+def perturbed_examples(
+    evaluator: Evaluator,
+    threat: str,
+    image: Array,
+    label: np.ndarray,
+    scores: Scores,
+    eps: float,
+    task: str,
+    path: Path | BinaryIO,
+) -> None:
+    """`perturbations` of the first positives and others of the first task, attacked against all tasks' labels.
+
+    Args:
+        evaluator: has the threat.
+        threat: its name.
+        image: `[n, ...]` of the data set that the evaluator went through.
+        label: `[n, C]`.
+        scores: its logits `[n, C]`, "clean" and under the threat.
+        eps: largest change of any feature.
+        task: the first task's name.
+        path: PNG file to write.
+    """
+    positive = label[:, 0] == 1
+    shown = np.concatenate([np.flatnonzero(positive)[:SHOWN], np.flatnonzero(~positive)[:SHOWN]])
+    attacked = evaluator.attacked(threat, image, label, shown)
+    before, after = (scores[name][shown, 0] for name in ("clean", threat))
+    perturbations(image[shown], attacked, before, after, eps, task, path)
+
+
 def perturbations(
     clean: np.ndarray,
     adversarial: np.ndarray,
@@ -102,7 +160,7 @@ def perturbations(
     scores_adv: np.ndarray,
     eps: float | None,
     task: str,
-    path: Path,
+    path: Path | BinaryIO,
 ) -> None:
     """A column an example: the image, the perturbation (grey is 0, black and white are ∓ε), the perturbed image.
 
@@ -159,7 +217,7 @@ def _show(cell: Axes, image: np.ndarray) -> None:
     cell.imshow(np.clip(shown, 0, 1), cmap="gray", vmin=0, vmax=1)
 
 
-def save(figure: plt.Figure, path: Path) -> None:
-    """Writes a figure and closes it."""
+def save(figure: plt.Figure, path: Path | BinaryIO) -> None:
+    """Writes a figure, a PNG if the path has no suffix that says otherwise, and closes it."""
     figure.savefig(path, dpi=120, metadata={"Software": None})
     plt.close(figure)

@@ -1,6 +1,8 @@
 """The custom training loop: steps under a strategy, checkpoints and going on from one, validation, selection."""
 
 import contextlib
+import io
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,7 +13,9 @@ import tensorflow as tf
 
 from adap_tf import AdversarialModel, Evaluator
 from adap_tf.data import AUGMENTATIONS, Examples, StoredImages, training_batches
+from adap_tf.evaluation import summary
 from adap_tf.finite import refused
+from train import figures
 from train.building import make_model, make_sampler
 from train.checkpoints import Checkpoints
 from train.config import Config
@@ -20,11 +24,13 @@ from train.identity import changed, fingerprints
 from train.monitor import Monitor
 from train.run_folder import Row, RunFolder, replacing
 from train.sources import Splits
+from train.summaries import Summaries
 from train.workers import Workers
 
 SELECTED_BY = {"clean": "clean_ap", "adversarial": "robust_ap"}
 NAMED = 10  # examples in a message
 Signals = dict[str, tf.Tensor]
+Scores = dict[str, np.ndarray]
 
 
 class Training:
@@ -72,15 +78,18 @@ class Training:
         """
         first, epochs = self._steps_taken(), self.config.epochs
         batches = self._batches(first)
-        watching = Monitor.watching(
-            self.folder, first, self.epoch_steps, epochs, self.config.batch_size, silent=not self.workers.chief
-        )
-        with watching as monitor, self._kept_if_stopped():
+        silent = not self.workers.chief
+        watching = Monitor.watching(self.folder, first, self.epoch_steps, epochs, self.config.batch_size, silent)
+        writing = Summaries.of(self.folder, self.config, self.splits.tasks, silent)
+        with watching as monitor, writing as summaries, self._kept_if_stopped():
             while len(self.history) < epochs:
-                self._finish_epoch(batches, monitor)
-                self._validate()
+                speed = self._finish_epoch(batches, monitor)
+                scores = self._validate()
                 monitor.epoch(self.history[-1])
-        return max(self.history, key=lambda row: row[self.selected_by])
+                self._summarise(summaries, scores, speed)
+            selected = max(self.history, key=lambda row: row[self.selected_by])
+            summaries.selected(int(selected["epoch"]) * self.epoch_steps, selected)
+        return selected
 
     def take_best(self) -> keras.Model:
         """Gives the network the weights of the epoch that was selected; the network."""
@@ -125,9 +134,14 @@ class Training:
 
         return iter(self.strategy.distribute_datasets_from_function(own))
 
-    def _finish_epoch(self, batches: Iterator[Any], monitor: Monitor) -> None:
-        """Takes the steps that the epoch has left, with a checkpoint at its end; numbers leave the device at those."""
+    def _finish_epoch(self, batches: Iterator[Any], monitor: Monitor) -> float:
+        """Takes the steps that the epoch has left, with a checkpoint at its end; numbers leave the device at those.
+
+        Returns:
+            Examples a second.
+        """
         first, end = self._steps_taken(), (len(self.history) + 1) * self.epoch_steps
+        started = time.perf_counter()
         if first == end - self.epoch_steps:
             self.model.reset_metrics()
         for number in range(first + 1, end + 1):
@@ -140,6 +154,7 @@ class Training:
             monitor.step(signals)
             if number == end or (self.workers.chief and self.checkpoints.due):
                 self._save(number)
+        return (end - first) * self.config.batch_size / (time.perf_counter() - started)
 
     def _save(self, step: int) -> None:
         """Writes a checkpoint, unless its weights are not finite."""
@@ -155,20 +170,39 @@ class Training:
         signals = self.strategy.run(self.model.train_step, args=(batch,))
         return {name: self.strategy.experimental_local_results(value)[0] for name, value in signals.items()}
 
-    def _validate(self) -> None:
-        """Validates the epoch, writes its row, and keeps the network if it is the best so far."""
+    def _validate(self) -> Scores:
+        """Validates the epoch, writes its row, and keeps the network if it is the best so far; the scores."""
         image, label = self.splits.validation.image, self.splits.validation.label
         means = {name: float(value) for name, value in self.model.get_metrics_result().items()}
-        found = self.evaluator.average_precision(image, label)
-        aps = {f"{view}_ap": entry["ap"] for view, entry in found.items()}
-        skipped = {"steps_skipped": float(self.model.steps_skipped.numpy())}
-        row = {"epoch": len(self.history) + 1.0, **means, **self._health(), **skipped, **aps}
+        scores = self.evaluator.scores(image, label)
+        aps = {f"{view}_ap": entry["ap"] for view, entry in summary(scores, label).items()}
+        counts = {
+            "learning_rate": float(self.model.optimizer.learning_rate),
+            "steps_skipped": float(self.model.steps_skipped.numpy()),
+        }
+        row = {"epoch": len(self.history) + 1.0, **means, **self._health(), **counts, **aps}
         if self.workers.chief and all(row[self.selected_by] > earlier[self.selected_by] for earlier in self.history):
             with replacing(self.folder.best) as part:
                 self.model.network.save(part)
         self.history.append(row)
         if self.workers.chief:
             self.folder.write_history(self.history)
+        return scores
+
+    def _summarise(self, summaries: Summaries, scores: Scores, speed: float) -> None:
+        """Writes the epoch for TensorBoard; perturbed images after the first, second, fourth, … and after the last."""
+        if not self.workers.chief:
+            return
+        row, validation = self.history[-1], self.splits.validation
+        epoch = int(row["epoch"])
+        step = epoch * self.epoch_steps
+        numbers = {name: value for name, value in row.items() if name != "epoch"} | {"images_per_second": speed}
+        summaries.epoch(step, numbers, validation.label, scores)
+        if epoch & (epoch - 1) == 0 or epoch == self.config.epochs:
+            png, task = io.BytesIO(), self.splits.tasks[0]
+            seen = validation.image, validation.label, scores
+            figures.perturbed_examples(self.evaluator, "robust", *seen, self.config.eps, task, png)
+            summaries.image(step, "perturbed", png)
 
     def _health(self) -> Row:
         """What the estimators' rows say of themselves, and `row_age`, the mean of the steps since each last moved."""

@@ -29,8 +29,6 @@ from train.run_folder import RunFolder, write_json
 from train.sources import Splits, load_splits
 from train.workers import Workers, make_workers
 
-SHOWN = 5  # images of each class in the figure of perturbations
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; the exit status."""
@@ -159,11 +157,9 @@ def keep(
         write_json(folder.features, splits.features.by_name())
     image, label = splits.test.image, splits.test.label
     folder.write_scores(label, scores)
-    positive = label[:, 0] == 1
-    shown = np.concatenate([np.flatnonzero(positive)[:SHOWN], np.flatnonzero(~positive)[:SHOWN]])
-    attacked = evaluator.attacked("pgd", image, label, shown)
-    before, after = (scores[threat][shown, 0] for threat in ("clean", "pgd"))
-    figures.perturbations(image[shown], attacked, before, after, config.eps, splits.tasks[0], folder.perturbations)
+    figures.perturbed_examples(
+        evaluator, "pgd", image, label, scores, config.eps, splits.tasks[0], folder.perturbations
+    )
 
 
 def draw(runs: Sequence[tuple[Config, RunFolder]]) -> None:

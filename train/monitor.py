@@ -1,4 +1,4 @@
-"""What one sees of a run while it trains: a progress bar, a line an epoch, TensorBoard."""
+"""What one sees of a run while it trains: a progress bar, and a line an epoch."""
 
 import contextlib
 import sys
@@ -10,12 +10,14 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from train.run_folder import RunFolder
+from train.summaries import GROUPS
 
 WARM_UP, TIMED = 3, 10  # steps that do not count for the speed, and steps that do
+UNSEEN = ("epoch", *(name for name, group in GROUPS.items() if group in ("optimizer", "estimators")))
 
 
 class Monitor:
-    """Progress on a terminal, plain lines in a file or pipe, and scalars in TensorBoard.
+    """Progress on a terminal, plain lines in a file or pipe.
 
     Args:
         folder: the run's.
@@ -23,7 +25,7 @@ class Monitor:
         epoch_steps: steps of an epoch.
         epochs: epochs of the run.
         batch_size: examples of a step.
-        silent: whether it shows and writes nothing, because another worker does.
+        silent: whether it shows nothing, because another worker does.
     """
 
     def __init__(
@@ -41,9 +43,6 @@ class Monitor:
             dynamic_ncols=True,
             disable=silent or None,
         )
-        self._writer = (
-            tf.summary.create_noop_writer() if silent else tf.summary.create_file_writer(str(folder.tensorboard))
-        )
 
     @classmethod
     @contextlib.contextmanager
@@ -54,7 +53,6 @@ class Monitor:
             yield monitor
         finally:
             monitor._bar.close()
-            monitor._writer.close()
 
     def step(self, signals: Mapping[str, tf.Tensor]) -> None:
         """One more step is done; after the first few, says how long the run will take.
@@ -86,16 +84,13 @@ class Monitor:
         sys.stdout.flush()
 
     def epoch(self, row: Mapping[str, float]) -> None:
-        """Shows an epoch's row of metrics, and writes it for TensorBoard.
+        """Shows an epoch: the objective, its terms and the APs; and skipped steps, if there are any.
 
         Args:
             row: metrics by name, with the number of the `epoch`.
         """
-        epoch = int(row["epoch"])
-        numbers = {name: value for name, value in row.items() if name != "epoch"}
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items() if name != "steps_skipped" or value)
-        self._say(f"epoch {epoch}/{self._epochs}  {shown}")
-        with self._writer.as_default(step=epoch * self._epoch_steps):
-            for name, value in numbers.items():
-                tf.summary.scalar(f"validation/{name}" if name.endswith("ap") else f"train/{name}", value)
-        self._writer.flush()
+        shown = {name: value for name, value in row.items() if name not in UNSEEN}
+        if row.get("steps_skipped"):
+            shown["steps_skipped"] = row["steps_skipped"]
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        self._say(f"epoch {int(row['epoch'])}/{self._epochs}  {numbers}")

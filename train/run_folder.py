@@ -82,6 +82,16 @@ class RunFolder:
         except OSError as error:
             raise UsageError(f"--out: cannot write {self.path}: {error.strerror or error}") from None
 
+    def read_config(self) -> dict[str, Any]:
+        """The config of the run that is here.
+
+        Raises:
+            UsageError: there is none, or it is damaged.
+        """
+        if not self.config.exists():
+            raise UsageError(f"{self.path}: no run is there; give the folder that a run was written to")
+        return self._read_json(self.config)
+
     def fingerprints(self) -> dict[str, str]:
         """Those of the data that the run began with; empty before it has, or if an earlier version did not keep them.
 
