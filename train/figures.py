@@ -84,10 +84,11 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path
     figure, (ap_axes, loss_axes) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for number, (method, rows) in enumerate(histories.items()):
         epochs = [row["epoch"] for row in rows]
+        marker = "o" if len(rows) == 1 else None  # a line of one point cannot be seen
         for name, style in (("clean_ap", "-"), ("robust_ap", "--")):
             label = f"{method}, {name.removesuffix('_ap')}"
-            ap_axes.plot(epochs, [row[name] for row in rows], style, color=f"C{number}", label=label)
-        loss_axes.plot(epochs, [row["loss"] for row in rows], color=f"C{number}", label=method)
+            ap_axes.plot(epochs, [row[name] for row in rows], style, marker=marker, color=f"C{number}", label=label)
+        loss_axes.plot(epochs, [row["loss"] for row in rows], marker=marker, color=f"C{number}", label=method)
     ap_axes.set(xlabel="epoch", ylabel="validation AP", ylim=(0, 1.02))
     loss_axes.set(xlabel="epoch", ylabel="training objective (each its own)")
     ap_axes.legend(fontsize="small")
@@ -160,6 +161,15 @@ def _show(cell: Axes, image: np.ndarray) -> None:
 
 
 def save(figure: plt.Figure, path: Path) -> None:
-    """Writes a figure and closes it."""
-    figure.savefig(path, dpi=120, metadata={"Software": None})
+    """Writes a figure and closes it; neither a version nor a date, so that the same figure is the same file."""
+    figure.savefig(path, dpi=120, metadata={"Date" if path.suffix == ".svg" else "Software": None})
     plt.close(figure)
+
+
+def trade_off(points: Sequence[Any], path: Path) -> None:
+    """Robust against clean AP, those that no other point beats in both joined by a line."""
+    figure, axes = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
+    for number, point in enumerate(points):
+        axes.plot([point.clean], [point.robust], "o", color=f"C{number}", label=point.name)
+    axes.set(xlabel="clean AP", ylabel="robust AP")
+    save_with_legend(figure, path)
