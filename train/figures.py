@@ -91,6 +91,8 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path
         loss_axes.plot(epochs, [row["loss"] for row in rows], marker=marker, color=f"C{number}", label=method)
     ap_axes.set(xlabel="epoch", ylabel="validation AP", ylim=(0, 1.02))
     loss_axes.set(xlabel="epoch", ylabel="training objective (each its own)")
+    for axes in (ap_axes, loss_axes):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     ap_axes.legend(fontsize="small")
     loss_axes.legend(fontsize="small")
     save(figure, path)

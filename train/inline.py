@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
-from markupsafe import Markup
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
@@ -24,8 +23,8 @@ DROPPED = ("metadata", "style", "title")
 REFERENCE = re.compile(r"url\(#([^)]*)\)")
 
 
-def inline(draw: Callable[[Path], None], key: str, text: str) -> Markup:
-    """A figure as an SVG element: the same for the same numbers.
+def inline(draw: Callable[[Path], None], key: str, text: str) -> str:
+    """A figure as an SVG element, its text escaped: the same for the same numbers.
 
     Args:
         draw: writes the figure to a path.
@@ -41,10 +40,11 @@ def inline(draw: Callable[[Path], None], key: str, text: str) -> Markup:
     adapt(root, key)
     width = root.attrib.pop("width").removesuffix("pt")
     del root.attrib["height"]
-    root.attrib |= {"role": "img", "aria-label": text, "fill": "currentColor", "style": f"max-width: {width}pt"}
+    root.attrib |= {"role": "img", "aria-label": text, "preserveAspectRatio": "xMinYMin"}
+    root.attrib |= {"fill": "currentColor", "style": f"max-width: {width}pt"}
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", LINK)
-    return Markup(ElementTree.tostring(root, encoding="unicode"))  # the writer has escaped its text
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def adapt(root: ElementTree.Element, key: str) -> None:

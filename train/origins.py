@@ -1,5 +1,6 @@
 """The sections of a report on what the runs were: configs side by side, and how to have the runs again."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -49,12 +50,17 @@ def _option(name: str, configs: Sequence[Config]) -> list[Cell]:
 def reproduction(records: Sequence[Record]) -> Section:
     """The commands, and on what they ran."""
     lines = [line for record in records for line in commands(record.config, record.folder, _slug(record.name))]
-    parts: list[Any] = [Commands("Training, from the project's folder", list(dict.fromkeys(lines)))]
-    if evaluations := list(dict.fromkeys(_evaluation(record.evaluated) for record in records if record.evaluated)):
-        parts.append(Commands("Evaluation, as it was done", evaluations))
+    parts: list[Any] = [Commands("Training, from the project's folder", _words(lines))]
+    if evaluations := [_evaluation(record.evaluated) for record in records if record.evaluated]:
+        parts.append(Commands("Evaluation, as it was done", _words(evaluations)))
     text = "Each command has the options that differ from its preset; the same command gives the same numbers on the "
     text += "same data, versions and number of devices."
     return Section("reproduce", "How to reproduce", [text], [*parts, _origins(records)])
+
+
+def _words(lines: Sequence[str]) -> list[list[str]]:
+    """The words of each command line, of equal lines once: where words end, a line may be broken."""
+    return [[shlex.quote(word) for word in shlex.split(line)] for line in dict.fromkeys(lines)]
 
 
 def _slug(name: str) -> str:
@@ -77,7 +83,7 @@ def _origins(records: Sequence[Record]) -> Table:
         rows.append(
             [
                 Cell(record.name),
-                Cell(str(record.folder.path)),
+                Cell(str(record.folder.path), "", "long"),
                 Cell(str(record.config.seed), "", "number"),
                 Cell(", ".join(f"{name} {version}" for name, version in versions.items()) or NOTHING),
                 *(Cell(prints.get(part, NOTHING), "", "code") for part in PARTS),

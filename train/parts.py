@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from markupsafe import Markup
-
 from train.inline import inline
 
 NOTHING = "–"
@@ -18,7 +16,7 @@ class Cell(NamedTuple):
     Attributes:
         text: what stands there.
         small: what stands below it.
-        look: "number", "differs" or "unused"; else it is text.
+        look: "number", "code", "long" (may be broken anywhere), "differs" or "unused"; else it is a few words.
     """
 
     text: str
@@ -48,17 +46,22 @@ class Table:
 class Picture:
     """A figure with what is said below it."""
 
-    svg: Markup
+    svg: str
     caption: str
     kind: ClassVar[str] = "picture"
 
 
 @dataclass(frozen=True)
 class Commands:
-    """Command lines."""
+    """Command lines.
+
+    Attributes:
+        caption: what they do.
+        lines: the words of each, quoted.
+    """
 
     caption: str
-    lines: Sequence[str]
+    lines: Sequence[Sequence[str]]
     kind: ClassVar[str] = "commands"
 
 

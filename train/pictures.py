@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from train import figures, ranking_figures
-from train.measures import CLEAN
 from train.parts import Cell, Picture, Section, Table, in_legend, number, picture, printable
-from train.records import PGD, Record
+from train.records import CLEAN, PGD, Record
 from train.trade_off import Point, front, points_of
 
 SHOWN = 8  # tasks with a budget curve of their own

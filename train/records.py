@@ -14,14 +14,14 @@ from train.config import Config
 from train.errors import UsageError
 from train.evaluated import Evaluated, Stored, choose, read_evaluation
 from train.fields import flag
-from train.measures import CLEAN, differences, measured
+from train.measures import differences, measured
 from train.run_folder import Row
 from train.settings import Settings
 from train.sources import OWN, DataOptions
-from train.stored import StoredRun, damaged
+from train.stored import KEPT, StoredRun, damaged
 
 OWN_SETTINGS = Settings()  # of intervals for runs that were not evaluated
-PGD = "pgd"
+CLEAN, PGD = KEPT
 SAME = 1e-4  # how far an AP of `results.json` may be from that of its scores: versions round otherwise
 FREE = ("split_seed", "skip_bad_examples")  # with other values the data are still the same, split or cut otherwise
 
@@ -66,7 +66,7 @@ class Record:
     @cached_property
     def samples(self) -> dict[str, np.ndarray]:
         """Bootstrapped AP of its own scores, on the same resamples for all runs with the same labels."""
-        scores = {threat: self.scores[threat] for threat in (CLEAN, PGD)}
+        scores = {threat: self.scores[threat] for threat in KEPT}
         return bootstrap(scores, self.scores["label"], OWN_SETTINGS.bootstrap)
 
     @cached_property
@@ -77,7 +77,7 @@ class Record:
             UsageError: they are not those of its results.
         """
         assert self.results is not None
-        scores = {threat: self.scores[threat] for threat in (CLEAN, PGD)}
+        scores = {threat: self.scores[threat] for threat in KEPT}
         if self.scores["label"].shape[1] != len(self.tasks):
             raise damaged(self.folder.scores)
         found = measured(scores, self.scores["label"], self.tasks, self.samples, OWN_SETTINGS)

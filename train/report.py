@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
 from train import origins, pictures, tables
 from train.command import ended
@@ -95,7 +94,8 @@ def page(records: Sequence[Record]) -> str:
 
 
 def _finalized(value: Any) -> Any:
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    """What the template writes of a value; what it calls safe is markup and stays."""
+    return value if hasattr(value, "__html__") or not isinstance(value, str) else printable(value)
 
 
 def sections(records: Sequence[Record]) -> list[Section]:
@@ -126,9 +126,8 @@ def title(records: Sequence[Record]) -> str:
     """What the page is about."""
     config = records[0].config
     tasks = next((record.tasks for record in records if record.tasks), [])
-    what = (
-        f"{len(tasks)} tasks" if len(tasks) > 1 else repr(tasks[0] if tasks else config.positive or "the rarest class")
-    )
+    one = f"“{tasks[0] if tasks else config.positive or 'the rarest class'}”"
+    what = f"{len(tasks)} tasks" if len(tasks) > 1 else one
     return f"Average precision under attack: {what} in {config.data}"
 
 

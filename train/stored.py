@@ -12,13 +12,14 @@ from train.run_folder import Row, RunFolder
 
 ANY = ""  # in a shape: all keys there are
 NUMBER = (int, float)
+KEPT = ("clean", "pgd")  # threats under which a run is tested
 RESULTS = {
     "method": str,
     "tasks": [str],
     "seed": int,
     "splits": {"test": {"examples": int, "positives": int}},
     "selected": {"epoch": int},
-    "test": {"clean": {"ap": NUMBER}, "pgd": {"ap": NUMBER}},
+    "test": {threat: {"ap": NUMBER} for threat in KEPT},
     "versions": {ANY: str},
 }
 """What a report reads of a run's `results.json`."""
@@ -157,6 +158,6 @@ class StoredRun(RunFolder):
             UsageError: they are missing or damaged.
         """
         found = read_arrays(self.scores)
-        if not set(found) >= {"clean", "pgd"}:
+        if not set(found).issuperset(KEPT):
             raise damaged(self.scores)
         return found

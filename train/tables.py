@@ -29,7 +29,7 @@ def summary(records: Sequence[Record]) -> Section:
             Cell(record.config.method),
             *(_ap(record.measures, threat) for threat in threats),
             selected(record),
-            Cell(record.source or NOTHING),
+            Cell(record.source or NOTHING, "", "long"),
         ]
         for record in records
     ]
@@ -100,7 +100,7 @@ def _measures(records: Sequence[Record]) -> Table:
     recalls = list(dict.fromkeys(recall for found in every for recall in found["precision_at_recall"]))
     head = ["run", "threat", "AP", "interval"]
     head += [f"AP at {100 * float(share):g}% positives" for share in shares]
-    head += [f"precision at recall {recall}" for recall in recalls] + ["ranking error"]
+    head += [f"precision at recall {recall}" for recall in recalls] + ["ranking error", "AP with twice the steps"]
     rows = [
         [
             Cell(record.name),
@@ -110,6 +110,7 @@ def _measures(records: Sequence[Record]) -> Table:
             *(number(found["ap_at_prevalence"].get(share)) for share in shares),
             *(number(found["precision_at_recall"].get(recall)) for recall in recalls),
             number(_ranking_error(found)),
+            number(_twice_the_steps(record, threat)),
         ]
         for record in records
         for threat, found in record.measures.items()
@@ -121,6 +122,10 @@ def _measures(records: Sequence[Record]) -> Table:
 def _ranking_error(found: Mapping[str, Any]) -> float | None:
     errors = [each["robust"] for each in found.get("theorem_1", {}).values()]
     return float(np.mean(errors)) if errors else None
+
+
+def _twice_the_steps(record: Record, threat: str) -> float | None:
+    return None if record.evaluated is None else record.evaluated.entry["twice_the_steps"].get(threat)
 
 
 def _by_task(records: Sequence[Record]) -> Table:
@@ -139,7 +144,7 @@ def _by_task(records: Sequence[Record]) -> Table:
 
 def _attacks(records: Sequence[Record]) -> Table:
     head = ["run", "numbers from", "ε", "norm", "steps", "step size", "restarts", "attacker", "seed", "resamples"]
-    rows = [[Cell(record.name), Cell(record.source), *map(Cell, _attack(record))] for record in records]
+    rows = [[Cell(record.name), Cell(record.source, "", "long"), *map(Cell, _attack(record))] for record in records]
     return Table("Settings of the attacks", head, rows, folded="Settings of the attacks")
 
 
@@ -164,7 +169,7 @@ def compared(records: Sequence[Record]) -> Section | None:
             Cell(signed(f"{pair['difference']:+.4f}"), "", "number"),
             Cell(ends(pair["interval"], "+"), "", "number"),
             Cell(_verdict(*pair["interval"])),
-            Cell(pair["source"]),
+            Cell(pair["source"], "", "long"),
         ]
         for pair in pairs(records)
     ]
@@ -178,7 +183,7 @@ def compared(records: Sequence[Record]) -> Section | None:
 
 
 def _verdict(low: float, high: float) -> str:
-    return "is above 0" if low > 0 else "is below 0" if high < 0 else "holds 0"
+    return "is above 0" if low > 0 else "is below 0" if high < 0 else "contains 0"
 
 
 def remarks(records: Sequence[Record]) -> Section:
@@ -198,9 +203,6 @@ def _remarks(record: Record) -> list[tuple[str, str, str]]:
         entry = record.evaluated.entry
         found += [("warning", warning["text"]) for warning in entry["warnings"]]
         found += [("note", note) for note in entry["notes"]]
-        found += [
-            ("note", f"{threat} with twice the steps: {ap:.4f}") for threat, ap in entry["twice_the_steps"].items()
-        ]
     results = record.results or {}
     if skipped := results.get("steps_skipped"):
         found.append(("warning", f"{skipped} steps were left out, for their numbers were not finite"))
