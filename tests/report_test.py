@@ -15,7 +15,7 @@ from PIL import Image
 import browser
 import made_up
 from adap_tf.resampling import bootstrap, interval
-from train import evaluate, main, report
+from train import evaluate, main, parts, report
 from train.evaluated import read_evaluation
 from train.inline import inline
 from train.options import parse
@@ -98,6 +98,12 @@ def failed(capsys, *arguments):
 
 
 @pytest.fixture
+def quick(monkeypatch):
+    """Leaves out the drawing, which takes most of the time."""
+    monkeypatch.setattr(parts, "inline", lambda draw, key, text: f'<svg id="{key}-axes_1"></svg>')
+
+
+@pytest.fixture
 def runs(tmp_path):
     """Three runs, the last not finished."""
     return [
@@ -111,7 +117,7 @@ def ap_and_interval(ap, ends):
     return f"{ap:.4f} {ends[0]:.4f} to {ends[1]:.4f}"
 
 
-def test_numbers_of_runs_that_were_not_evaluated_come_from_their_scores(runs, tmp_path):
+def test_numbers_of_runs_that_were_not_evaluated_come_from_their_scores(runs, tmp_path, quick):
     page, _ = reported(tmp_path, *runs)
     rows = page.table("AP, below it the 95% interval")
     assert [row["run"] for row in rows] == ["first", "second", "third"]
@@ -136,7 +142,7 @@ def test_numbers_of_runs_that_were_not_evaluated_come_from_their_scores(runs, tm
     assert pairs[1]["difference of AP"] == f"{aps[0] - aps[1]:+.4f}".replace("-", "−")
 
 
-def test_a_run_that_is_not_finished_says_so(runs, tmp_path):
+def test_a_run_that_is_not_finished_says_so(runs, tmp_path, quick):
     page, _ = reported(tmp_path, *runs)
     assert page.table("AP, below")[2]["selected epoch"] == "not finished 2 of 3 epochs"
     assert "third is not finished: 2 of 3 epochs are done" in page.text
@@ -147,7 +153,7 @@ def test_a_run_that_is_not_finished_says_so(runs, tmp_path):
     assert begun.titles == ["Summary", "Configs", "How to reproduce"]
 
 
-def test_an_evaluation_is_reported_as_it_stands(runs, tmp_path):
+def test_an_evaluation_is_reported_as_it_stands(runs, tmp_path, quick):
     found = made_up.evaluation(runs[0] / "evaluation", runs[:2], warnings=["square is stronger"])
     page, _ = reported(tmp_path, *runs)
     for row in page.table("AP, below it the 90% interval")[:2]:
@@ -168,7 +174,7 @@ def test_an_evaluation_is_reported_as_it_stands(runs, tmp_path):
     assert "Budget curves" in page.titles
 
 
-def test_evaluations_elsewhere_and_of_moved_runs_are_found(runs, tmp_path):
+def test_evaluations_elsewhere_and_of_moved_runs_are_found(runs, tmp_path, quick):
     made_up.evaluation(runs[0] / "evaluation", runs[:2])
     moved = tmp_path / "moved"
     moved.mkdir()
@@ -193,7 +199,7 @@ def test_the_evaluation_of_most_runs_is_taken(runs):
     assert read_evaluation(runs[1] / "evaluation").paths == {"second": runs[1]}
 
 
-def test_what_differs_comes_first_and_is_marked(runs, tmp_path):
+def test_what_differs_comes_first_and_is_marked(runs, tmp_path, quick):
     page, text = reported(tmp_path, *runs[:2])
     rows = {row["option"]: row for row in page.table("Options that differ")}
     assert set(rows) == {"--method", "--learning-rate", "--seed"}
@@ -288,7 +294,7 @@ def test_the_command_leads_to_the_very_config(preset, changes):
     assert out.parts[-2:] == ("runs", "new name")
 
 
-def test_commands_are_short_and_those_of_a_start_come_first(runs, tmp_path):
+def test_commands_are_short_and_those_of_a_start_come_first(runs, tmp_path, quick):
     lender = made_up.run(tmp_path / "lender", method="ce")
     borrower = made_up.run(tmp_path / "borrower", method="ap", init_from=str(lender))
     folder = StoredRun(str(borrower))
@@ -304,12 +310,12 @@ def test_commands_are_short_and_those_of_a_start_come_first(runs, tmp_path):
     assert (origin["train data"], origin["test data"]) == ("1111", "3333")
 
 
-def test_runs_of_one_name_are_told_apart(tmp_path):
+def test_runs_of_one_name_are_told_apart(tmp_path, quick):
     paths = [made_up.run(tmp_path / parent / "run") for parent in ("a", "b")]
     assert [record.name for record in read(list(map(str, paths)))] == ["a/run", "b/run"]
 
 
-def test_differences_need_the_same_test_examples_and_the_same_attack(runs, tmp_path):
+def test_differences_need_the_same_test_examples_and_the_same_attack(runs, tmp_path, quick):
     (runs[1] / "data.json").write_text(json.dumps({**made_up.PRINTS, "test": "other"}))
     page, _ = reported(tmp_path, *runs[:2])
     assert "Paired differences" not in page.titles
@@ -322,14 +328,14 @@ def test_differences_need_the_same_test_examples_and_the_same_attack(runs, tmp_p
     ("changes", "words"),
     [({"positive": "3"}, "--positive 3 and not 8"), ({"data": "cifar10"}, "--data cifar10 and not digits")],
 )
-def test_runs_of_other_data_are_refused(runs, tmp_path, capsys, changes, words):
+def test_runs_of_other_data_are_refused(runs, tmp_path, capsys, changes, words, quick):
     other = made_up.run(tmp_path / "other", **changes)
     message = failed(capsys, runs[0], other, "--out", tmp_path / "x.html")
     assert "a run of other data" in message
     assert words in message
 
 
-def test_own_data_are_what_lies_at_their_path(tmp_path, capsys):
+def test_own_data_are_what_lies_at_their_path(tmp_path, capsys, quick):
     one, other = (
         made_up.run(tmp_path / name, data="npz", data_dir=f"/{name}.npz", augmentation="none") for name in "ab"
     )
@@ -338,7 +344,7 @@ def test_own_data_are_what_lies_at_their_path(tmp_path, capsys):
     assert "--data-dir /b.npz and not /a.npz" in failed(capsys, one, other, "--out", tmp_path / "x.html")
 
 
-def test_mistakes_are_one_line(runs, tmp_path, capsys):
+def test_mistakes_are_one_line(runs, tmp_path, capsys, quick):
     run, out = runs[0], ["--out", tmp_path / "out" / "x.html"]
     assert "nothing: no such folder" in failed(capsys, tmp_path / "nothing", *out)
     (tmp_path / "empty").mkdir()
@@ -367,14 +373,14 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize(("name", "content"), [(name, text) for name, texts in DAMAGE.items() for text in texts])
-def test_damaged_files_are_named(runs, tmp_path, capsys, name, content):
+def test_damaged_files_are_named(runs, tmp_path, capsys, name, content, quick):
     made_up.evaluation(runs[0] / "evaluation", runs[:1])
     (runs[0] / name).write_text(content)
     assert str(runs[0] / name) in failed(capsys, *runs, "--out", tmp_path / "x.html")
     assert not (tmp_path / "x.html").exists()
 
 
-def test_files_that_do_not_belong_together_are_named(runs, tmp_path, capsys):
+def test_files_that_do_not_belong_together_are_named(runs, tmp_path, capsys, quick):
     shutil.copy(runs[1] / "scores.npz", runs[0] / "scores.npz")
     assert "they are of different runs" in failed(capsys, *runs, "--out", tmp_path / "x.html")
     (runs[0] / "scores.npz").unlink()
@@ -397,6 +403,7 @@ def differing(path):
     return 1 - counts.max() / pixels.size, counts.argmax()
 
 
+@pytest.mark.slow
 @with_browser
 def test_it_is_shown_and_printed_without_errors(runs, tmp_path):
     made_up.evaluation(runs[0] / "evaluation", runs[:2], warnings=["weak"])

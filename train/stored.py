@@ -43,7 +43,7 @@ def fits(value: Any, shape: Any) -> bool:
 
 def damaged(path: Path) -> UsageError:
     """What to say of a file that cannot be used."""
-    return UsageError(f"{path} is damaged; restore it, or leave that run out")
+    return UsageError(f"{path} is damaged or missing; restore it, or leave that run out")
 
 
 def read_json(path: Path, shape: Any) -> dict[str, Any]:
@@ -129,13 +129,13 @@ class StoredRun(RunFolder):
         """The rows of `metrics.csv`, empty before the first.
 
         Raises:
-            UsageError: they are damaged.
+            UsageError: they are damaged, or missing though the run has results.
         """
         try:
             rows = super().history()
         except (UsageError, OSError):
             raise damaged(self.metrics) from None
-        if rows and not set(rows[0]) >= COLUMNS:
+        if (rows and not set(rows[0]) >= COLUMNS) or (not rows and self.results.exists()):
             raise damaged(self.metrics)
         return rows
 
