@@ -91,6 +91,17 @@ ORDER = (
     "train.measures",
     "train.evaluation",
     "train.evaluate",
+    "train.trade_off",
+    "train.stored",
+    "train.evaluated",
+    "train.inline",
+    "train.parts",
+    "train.records",
+    "train.reproduce",
+    "train.tables",
+    "train.origins",
+    "train.pictures",
+    "train.report",
 )
 ORDERED = ("adap_tf", "train")
 OURS = (*ORDERED, "tuning", "experiments", "benchmarks", "tests")

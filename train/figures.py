@@ -87,12 +87,15 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path
     figure, (ap_axes, loss_axes) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for number, (method, rows) in enumerate(histories.items()):
         epochs = [row["epoch"] for row in rows]
+        marker = "o" if len(rows) == 1 else None  # a line of one point cannot be seen
         for name, style in (("clean_ap", "-"), ("robust_ap", "--")):
             label = f"{method}, {name.removesuffix('_ap')}"
-            ap_axes.plot(epochs, [row[name] for row in rows], style, color=f"C{number}", label=label)
-        loss_axes.plot(epochs, [row["loss"] for row in rows], color=f"C{number}", label=method)
+            ap_axes.plot(epochs, [row[name] for row in rows], style, marker=marker, color=f"C{number}", label=label)
+        loss_axes.plot(epochs, [row["loss"] for row in rows], marker=marker, color=f"C{number}", label=method)
     ap_axes.set(xlabel="epoch", ylabel="validation AP", ylim=(0, 1.02))
     loss_axes.set(xlabel="epoch", ylabel="training objective (each its own)")
+    for axes in (ap_axes, loss_axes):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     ap_axes.legend(fontsize="small")
     loss_axes.legend(fontsize="small")
     save(figure, path)
@@ -218,6 +221,7 @@ def _show(cell: Axes, image: np.ndarray) -> None:
 
 
 def save(figure: plt.Figure, path: Path | BinaryIO) -> None:
-    """Writes a figure, a PNG if the path has no suffix that says otherwise, and closes it."""
-    figure.savefig(path, dpi=120, metadata={"Software": None})
+    """Writes a figure, a PNG if no suffix says otherwise, and closes it; the same figure is the same file."""
+    dated = isinstance(path, Path) and path.suffix == ".svg"
+    figure.savefig(path, dpi=120, metadata={"Date" if dated else "Software": None})
     plt.close(figure)

@@ -127,3 +127,24 @@ def budget_curves(curves: Mapping[str, Mapping[str, np.ndarray]], task: str, pat
     axes.set(xlabel="attacked examples, the most damaging first", ylabel="AP", ylim=(0, 1.02))
     axes.set_title(f"Task {task!r}", fontsize="medium")
     save_with_legend(figure, path)
+
+
+def intervals(runs: Mapping[str, Mapping[str, tuple[float, float, float]]], path: Path) -> None:
+    """AP under each threat with its interval, a row a threat and a colour a run.
+
+    Args:
+        runs: AP and the ends of its interval by threat, by run.
+        path: file to write.
+    """
+    threats = list(dict.fromkeys(threat for of_run in runs.values() for threat in of_run))
+    height = 1.2 + len(threats) * (0.3 + 0.13 * len(runs))
+    figure, axes = plt.subplots(figsize=(8.5, height), layout="constrained")
+    for number, (run, of_run) in enumerate(runs.items()):
+        ap, low, high = np.transpose(list(of_run.values()))
+        rows = np.array([threats.index(threat) for threat in of_run]) + 0.6 * ((number + 0.5) / len(runs) - 0.5)
+        lengths = np.maximum((ap - low, high - ap), 0)  # of few resamples the estimate may lie outside
+        axes.errorbar(ap, rows, xerr=lengths, fmt="o", markersize=4, capsize=3, color=f"C{number}", label=run)
+    axes.set(xlabel="AP", xlim=(0, 1.02), yticks=range(len(threats)), yticklabels=threats)
+    axes.grid(axis="x", linewidth=0.4, alpha=0.6)
+    axes.invert_yaxis()
+    save_with_legend(figure, path)

@@ -82,7 +82,7 @@ class RunFolder:
         except OSError as error:
             raise UsageError(f"--out: cannot write {self.path}: {error.strerror or error}") from None
 
-    def read_config(self) -> dict[str, Any]:
+    def config_values(self) -> dict[str, Any]:
         """The config of the run that is here.
 
         Raises:

@@ -84,7 +84,7 @@ def points_of(folders: Sequence[RunFolder], source: str = "test") -> list[Point]
     Raises:
         UsageError: a folder holds no finished run, or runs are of different data or threats.
     """
-    found = [(folder.read_config(), aps(folder, source)) for folder in folders]
+    found = [(folder.config_values(), aps(folder, source)) for folder in folders]
     check_comparable(folders)
     settings: dict[tuple[Any, ...], list[tuple[float, float]]] = defaultdict(list)
     for config, of_run in found:
@@ -118,10 +118,10 @@ def check_comparable(folders: Sequence[RunFolder]) -> None:
     Raises:
         UsageError: they are of other data, or attacked otherwise.
     """
-    first = folders[0].read_config()
+    first = folders[0].config_values()
     for folder in folders[1:]:
         if name := difference(folders[0], folder):
-            values = f"{folder.read_config().get(name)} and {first.get(name)}"
+            values = f"{folder.config_values().get(name)} and {first.get(name)}"
             raise UsageError(
                 f"{folder.path}: {flag(name)} differs from that of {folders[0].path} ({values}): their APs cannot be "
                 "compared; name runs of the same data and threat"
@@ -130,7 +130,7 @@ def check_comparable(folders: Sequence[RunFolder]) -> None:
 
 def difference(one: RunFolder, other: RunFolder) -> str | None:
     """The first option in which two runs differ so that their APs cannot be compared, else None."""
-    own, others = one.read_config(), other.read_config()
+    own, others = one.config_values(), other.config_values()
     data = [spec.name for spec in fields(DataOptions) if spec.metadata["result"] and spec.name not in APART]
     names = [*data, "validation_examples", "eps", "eval_steps", "eval_step_size"]
     if (found := next((name for name in names if own.get(name) != others.get(name)), None)) is not None:
