@@ -277,7 +277,7 @@ CHANGES = [
     {},
     {"method": "ce", "epochs": 4, "lam": 0.1 + 0.2},
     {"peek": True, "sampling": "fair", "replicas": 2, "positives_per_batch": 7},
-    {"data": "cifar10", "positive": "-1 'x'", "seed": 5, "backbone": None},
+    {"data": "cifar10", "positive": "-x's", "seed": 5, "backbone": None},
     {"data": "bdd100k", "image_size": None, "positive": "rainy"},
     {"data": "csv", "data_dir": "/some where/a.csv", "labels": "a,b", "positive": None, "skip_nonfinite": True},
 ]

@@ -1,6 +1,7 @@
 """The figures of a report, by the functions that draw them for a run and for an evaluation."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -116,7 +117,8 @@ def trade_off(records: Sequence[Record]) -> Section | None:
     best = front(points)
     caption = f"Robust AP (under {PGD}) against {CLEAN} AP, test data of each run."
     alt = f"On the Pareto front: {', '.join(p.name for p, on in zip(points, best, strict=True) if on)}."
-    drawn = picture(partial(figures.trade_off, points), "trade-off", caption, alt)
+    named = [replace(point, name=in_legend(point.name)) for point in points]
+    drawn = picture(partial(figures.trade_off, named), "trade-off", caption, alt)
     text = "On the Pareto front is what no other run beats in one without being beaten in the other."
     return Section("trade-off", "Trade-off", [text], [drawn, _points(points, best)])
 
