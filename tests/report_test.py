@@ -353,6 +353,7 @@ def test_mistakes_are_one_line(runs, tmp_path, capsys, quick):
     assert "is given twice" in failed(capsys, run, f"{run}/../first", *out)
     assert "is a folder; give a file" in failed(capsys, run, "--out", tmp_path)
     assert "config.json is no folder" in failed(capsys, run, "--out", run / "config.json" / "x.html")
+    assert "results.json exists and is no page" in failed(capsys, run, "--out", run / "results.json")
     assert "cannot be read" in failed(capsys, run, "--evaluation", tmp_path / "empty", *out)
     assert "--out" in failed(capsys, run)
     assert "RUN" in failed(capsys, *out)
