@@ -277,7 +277,7 @@ CHANGES = [
     {},
     {"method": "ce", "epochs": 4, "lam": 0.1 + 0.2},
     {"peek": True, "sampling": "fair", "replicas": 2, "positives_per_batch": 7},
-    {"data": "cifar10", "positive": "-1 'x'", "seed": 5, "backbone": None},
+    {"data": "cifar10", "positive": "-x's", "seed": 5, "backbone": None},
     {"data": "bdd100k", "image_size": None, "positive": "rainy"},
     {"data": "csv", "data_dir": "/some where/a.csv", "labels": "a,b", "positive": None, "skip_nonfinite": True},
 ]
@@ -353,6 +353,7 @@ def test_mistakes_are_one_line(runs, tmp_path, capsys, quick):
     assert "is given twice" in failed(capsys, run, f"{run}/../first", *out)
     assert "is a folder; give a file" in failed(capsys, run, "--out", tmp_path)
     assert "config.json is no folder" in failed(capsys, run, "--out", run / "config.json" / "x.html")
+    assert "results.json exists and is no page" in failed(capsys, run, "--out", run / "results.json")
     assert "cannot be read" in failed(capsys, run, "--evaluation", tmp_path / "empty", *out)
     assert "--out" in failed(capsys, run)
     assert "RUN" in failed(capsys, *out)

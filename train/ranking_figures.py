@@ -146,5 +146,5 @@ def intervals(runs: Mapping[str, Mapping[str, tuple[float, float, float]]], path
         axes.errorbar(ap, rows, xerr=lengths, fmt="o", markersize=4, capsize=3, color=f"C{number}", label=run)
     axes.set(xlabel="AP", xlim=(0, 1.02), yticks=range(len(threats)), yticklabels=threats)
     axes.grid(axis="x", linewidth=0.4, alpha=0.6)
-    axes.invert_yaxis()
+    axes.set_ylim(len(threats) - 0.5, -0.5)  # the first on top
     save_with_legend(figure, path)

@@ -56,7 +56,7 @@ def _parser() -> Parser:
         "evaluated, the intervals come from the scores that they kept themselves.",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, as train/main.py writes it")
-    parser.add_argument("--out", required=True, metavar="FILE", help="file to write; replaced if it is there")
+    parser.add_argument("--out", required=True, metavar="FILE", help="file to write; an earlier page there is replaced")
     parser.add_argument(
         "--evaluation",
         action="append",
@@ -75,6 +75,8 @@ def check_out(path: Path) -> None:
     """
     if path.is_dir():
         raise UsageError(f"--out: {path} is a folder; give a file, as {path / 'report.html'}")
+    if path.is_file() and not path.read_bytes().lower().startswith(b"<!doctype html"):
+        raise UsageError(f"--out: {path} exists and is no page; give a new file, or a report to replace")
     parent = next(folder for folder in path.parents if folder.exists())
     if not parent.is_dir():
         raise UsageError(f"--out: {parent} is no folder; give a file in a folder")
