@@ -10,7 +10,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from adap_tf.data import DataError
-from train.errors import UsageError, bad_data, lost_worker, out_of_room
+from train.errors import LostError, UsageError, bad_data, lost_worker, out_of_room
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scikit-learn")
 MISTAKE, LOST, INTERRUPTED, TERMINATED = 2, 75, 130, 143
@@ -28,7 +28,7 @@ def ended(command: Callable[[], None], after_interrupt: str) -> int:
     try:
         command()
     except UsageError as error:
-        return _failed(str(error))
+        return _failed(str(error), LOST if isinstance(error, LostError) else MISTAKE)
     except (DataError, tf.errors.InvalidArgumentError) as error:
         if (advice := bad_data(error)) is None:
             raise

@@ -13,6 +13,10 @@ class UsageError(Exception):
     """A mistake that the user can mend; its text is the one line that they see."""
 
 
+class LostError(UsageError):
+    """A process that this one depended on is gone; the same command again may succeed."""
+
+
 class NonFiniteError(UsageError):
     """Training gave a number that is not finite."""
 

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,8 @@ from adap_tf import AdversarialModel, Evaluator
 from adap_tf.data import AUGMENTATIONS, Examples, StoredImages, training_batches
 from adap_tf.evaluation import summary
 from adap_tf.finite import refused
+from adap_tf.methods import Method
+from adap_tf.scored import ADVERSARIAL, CLEAN
 from train import figures
 from train.building import make_model, make_sampler
 from train.checkpoints import Checkpoints
@@ -27,10 +29,11 @@ from train.sources import Splits
 from train.summaries import Summaries
 from train.workers import Workers
 
-SELECTED_BY = {"clean": "clean_ap", "adversarial": "robust_ap"}
+SELECTED_BY = {CLEAN: "clean_ap", ADVERSARIAL: "robust_ap"}
 NAMED = 10  # examples in a message
 Signals = dict[str, tf.Tensor]
 Scores = dict[str, np.ndarray]
+Watch = Callable[[Sequence[Row]], None]
 
 
 class Training:
@@ -44,14 +47,18 @@ class Training:
         splits: its data.
         folder: where it goes; if steps of this run are there, it goes on after them. Only the chief's is looked at.
         workers: that train together; each has to make one of these, with the same config and data.
+        watch: called before each epoch with the rows of those before it; what it raises ends the run, which can go on
+            later.
 
     Raises:
         UsageError: the batch does not fit the data or the replicas, the folder will not do, or the workers were not
             started alike.
     """
 
-    def __init__(self, config: Config, splits: Splits, folder: RunFolder, workers: Workers):
-        self.config, self.splits, self.folder, self.workers = config, splits, folder, workers
+    def __init__(
+        self, config: Config, splits: Splits, folder: RunFolder, workers: Workers, watch: Watch = lambda rows: None
+    ):
+        self.config, self.splits, self.folder, self.workers, self._watch = config, splits, folder, workers, watch
         self.strategy = workers.strategy
         self.sampler = make_sampler(config, splits, self.strategy.num_replicas_in_sync)
         self.epoch_steps = self.sampler.steps_per_epoch
@@ -83,13 +90,14 @@ class Training:
         writing = Summaries.of(self.folder, self.config, self.splits.tasks, silent)
         with watching as monitor, writing as summaries, self._kept_if_stopped():
             while len(self.history) < epochs:
+                self._watch(self.history)
                 speed = self._finish_epoch(batches, monitor)
                 scores = self._validate()
                 monitor.epoch(self.history[-1])
                 self._summarise(summaries, scores, speed)
-            selected = max(self.history, key=lambda row: row[self.selected_by])
-            summaries.selected(int(selected["epoch"]) * self.epoch_steps, selected)
-        return selected
+            row = selected(self.history, self.model.method)
+            summaries.selected(int(row["epoch"]) * self.epoch_steps, row)
+        return row
 
     def take_best(self) -> keras.Model:
         """Gives the network the weights of the epoch that was selected; the network."""
@@ -235,6 +243,11 @@ class Training:
         except (KeyboardInterrupt, SystemExit):
             self._save(self._steps_taken())
             raise
+
+
+def selected(rows: Sequence[Row], method: Method) -> Row:
+    """The epoch that is kept: the first of the highest AP by which the method selects."""
+    return max(rows, key=lambda row: row[SELECTED_BY[method.selection]])
 
 
 def _named(examples: Examples, places: np.ndarray) -> str:

@@ -23,7 +23,7 @@ from train.config import Config
 from train.describe import describe, report_skipped
 from train.errors import UsageError
 from train.fields import flag
-from train.loop import Training
+from train.loop import Training, Watch
 from train.options import describes, parse
 from train.run_folder import RunFolder, write_json
 from train.sources import Splits, load_splits
@@ -92,8 +92,14 @@ def in_order(runs: Sequence[tuple[Config, RunFolder]]) -> list[tuple[Config, Run
     return sorted(runs, key=lambda run: run[0].init_from is not None and Path(run[0].init_from).resolve() in paths)
 
 
-def run(config: Config, folder: RunFolder, workers: Workers) -> dict[str, Any]:
+def run(config: Config, folder: RunFolder, workers: Workers, watch: Watch = lambda rows: None) -> dict[str, Any]:
     """Trains, selects, evaluates on test data and exports; or reads the results of a run that is finished.
+
+    Args:
+        config: the run.
+        folder: where it goes.
+        workers: that train together.
+        watch: as `Training` takes it.
 
     Raises:
         UsageError: the user's mistake, or numbers that are not finite.
@@ -106,7 +112,7 @@ def run(config: Config, folder: RunFolder, workers: Workers) -> dict[str, Any]:
     splits = load_splits(config, config.seed, config.train_examples, config.validation_examples)
     report_skipped(splits)
     started = time.perf_counter()
-    training = Training(config, splits, folder, workers)
+    training = Training(config, splits, folder, workers, watch)
     selected = training.run()
     trained = time.perf_counter()
     network, threats = training.take_best(), {"clean": None, "pgd": config.threat}

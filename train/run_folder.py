@@ -40,6 +40,7 @@ class RunFolder:
         self.training_curves = self.figures / "training.png"
         self.scores = self.path / "scores.npz"
         self.results = self.path / "results.json"
+        self.stopped = self.path / "stopped.json"
         self.export = self.path / "export"
 
     def check(self, config: Config) -> None:
@@ -109,10 +110,9 @@ class RunFolder:
         return self._read_json(self.results) if self.results.exists() and self.scores.exists() else None
 
     def _read_json(self, path: Path) -> dict[str, Any]:
-        with contextlib.suppress(ValueError):
-            if isinstance(found := json.loads(path.read_text()), dict):
-                return found
-        raise self._damaged(path)
+        if (found := read_json(path)) is None:
+            raise self._damaged(path)
+        return found
 
     def _damaged(self, path: Path) -> UsageError:
         return UsageError(f"--out: {path} is damaged; remove {self.path} or give another --out")
@@ -170,6 +170,14 @@ def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
     with replacing(path) as part:
         part.write_text(text)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """An object by name from a JSON file, None if it is damaged."""
+    with contextlib.suppress(ValueError):
+        if isinstance(found := json.loads(path.read_text()), dict):
+            return found
+    return None
 
 
 def write_json(path: Path, content: Any) -> None:

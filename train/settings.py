@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from adap_tf.attacks import APGD, PGD, Square
@@ -10,7 +10,7 @@ from adap_tf.attacks.base import ANYWHERE, KEEPS, RANGES
 from adap_tf.geometry import NORMS
 from train.errors import UsageError
 from train.fields import COUNT, NON_NEGATIVE, POSITIVE, WHOLE, Check, check_fields, one_of, option
-from train.options import Parser, add_option
+from train.options import Parser, add_options
 from train.sources import DataOptions, absolute
 
 THREATS = ("clean", "fgsm", "pgd", "apgd", "square", "transfer", "surrogate", "listwise")
@@ -205,9 +205,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, SavedModel or .keras file")
     parser.add_argument("--out", metavar="DIR", help="folder for results and figures (RUN/evaluation of the first)")
-    for spec in fields(Settings):
-        help, check, kind = (spec.metadata[key] for key in ("help", "check", "kind"))
-        text = f"{help}; {check.words}" if check else help
-        shown = spec.default not in (None, False, MISSING)
-        add_option(parser, spec.name, kind, f"{text} ({spec.default})" if shown else text)
+    add_options(parser, Settings)
     return parser

@@ -1,0 +1,117 @@
+"""KerasTuner's oracles, kept so that a search that was killed goes on, also where a worker is gone for good."""
+
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+import numpy as np
+from keras_tuner.engine.trial import Trial
+
+from train.run_folder import write_json
+
+RUNNING, IDLE, STOPPED = "RUNNING", "IDLE", "STOPPED"  # KerasTuner's words for a trial's status
+
+
+class Kept(keras_tuner.Oracle):
+    """An oracle whose files are written whole, that notes which tuners are alive, and gives lost trials to others.
+
+    Attributes:
+        on_end: called after every trial.
+        heard: when each tuner was heard of last, by its name.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        # One failed trial after another ends no search: the table says what became of each.
+        super().__init__(*args, **kwargs, max_consecutive_failed_trials=-1)
+        self.verbose = 0
+        self.on_end: Callable[[], None] = lambda: None
+        self.heard: dict[str, float] = {}
+        self.dismissed = False
+
+    @keras_tuner.synchronized
+    def create_trial(self, tuner_id: str) -> Trial:
+        """The next trial for a tuner; while others have trials that could be lost yet, it waits for these."""
+        self.heard[tuner_id] = time.monotonic()
+        trial = super().create_trial(tuner_id)
+        if trial.status == STOPPED and self.ongoing_trials:
+            self.tuner_ids.add(tuner_id)
+            trial.status = IDLE
+        elif trial.status == STOPPED:
+            self.dismissed = True
+        return trial
+
+    @keras_tuner.synchronized
+    def get_trial(self, trial_id: str) -> Trial:
+        """The trial of that number; the tuner that asks for its own is alive."""
+        for tuner_id, trial in self.ongoing_trials.items():
+            if trial.trial_id == trial_id:
+                self.heard[tuner_id] = time.monotonic()
+        return super().get_trial(trial_id)
+
+    def end_trial(self, trial: Trial) -> None:
+        """Takes a trial's end."""
+        super().end_trial(trial)
+        self.on_end()
+
+    @keras_tuner.synchronized
+    def drop_silent(self, seconds: float) -> list[str]:
+        """Puts the trials of tuners that have not been heard of for so long back; the tuners' names."""
+        silent = [name for name in self.tuner_ids if time.monotonic() - self.heard[name] > seconds]
+        for name in silent:
+            self.tuner_ids.remove(name)
+            if trial := self.ongoing_trials.pop(name, None):
+                self._retry_queue.append(trial.trial_id)
+        return silent
+
+    @keras_tuner.synchronized
+    def over(self) -> bool:
+        """Whether nothing is left to do, and every tuner knows it."""
+        return self.dismissed and not self.ongoing_trials and not self.tuner_ids
+
+    def save(self) -> None:
+        """Writes the state."""
+        write_json(Path(self._get_oracle_fname()), self.get_state())
+
+    def _save_trial(self, trial: Trial) -> None:
+        write_json(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
+
+    def reload(self) -> None:
+        """Reads the state; a trial that was written just before a kill, and is not in it, is drawn again."""
+        super().reload()
+        for unknown in set(self.trials) - set(self.start_order):
+            del self.trials[unknown]
+
+
+class Grid(Kept):
+    """All combinations in their order, the last hyperparameter changing first.
+
+    KerasTuner's own grid oracle forgets where it was when it is loaded again.
+    """
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """The first combination that has not been tried."""
+        names = [hp.name for hp in self.hyperparameters.space]
+        tried = [trial.hyperparameters.values for trial in self.trials.values()]
+        for combination in itertools.product(*(hp.values for hp in self.hyperparameters.space)):
+            if (values := dict(zip(names, combination, strict=True))) not in tried:
+                return {"status": RUNNING, "values": values}
+        return {"status": STOPPED}
+
+
+class Random(Kept, keras_tuner.oracles.RandomSearchOracle):
+    """KerasTuner's random search."""
+
+
+class Bayesian(Kept, keras_tuner.oracles.BayesianOptimizationOracle):
+    """KerasTuner's Bayesian optimisation, by a Gaussian process."""
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """The point of the best upper confidence bound; its search begins where the number of trials says."""
+        self._random_state = np.random.RandomState(self.seed + len(self.trials))  # which KerasTuner does not keep
+        return super().populate_space(trial_id)
+
+
+ORACLES = {"grid": Grid, "random": Random, "bayesian": Bayesian}

@@ -1,0 +1,169 @@
+"""Searches for a method's hyperparameters: `python tuning/search.py --help`."""
+
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: its folder is on the path, and the project's has to be
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import train  # noqa: F401, I001  # before TensorFlow
+
+import math
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import grpc
+import keras_tuner
+import tensorflow as tf
+from keras_tuner.errors import FatalError
+
+from train.command import ended
+from train.errors import LostError, UsageError
+from train.main import run
+from train.workers import cluster, make_workers
+from tuning import trials
+from tuning.objectives import CLEAN, make_objective
+from tuning.oracles import ORACLES, Kept
+from tuning.search_folder import SearchFolder
+from tuning.settings import Settings, parse
+from tuning.space import Range, Space, declare
+from tuning.tuner import RunTuner
+
+TRIALS = 20  # of a search that is no grid
+CHIEF, TUNER, SINGLE = "chief", "tuner", "single"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; the exit status."""
+    return ended(lambda: searched(arguments), "the same command goes on from here")
+
+
+def searched(arguments: Sequence[str] | None) -> None:
+    """All that the command does.
+
+    Raises:
+        UsageError: the user's mistake, or no trial is what was asked for.
+        LostError: the chief or all tuners are gone.
+    """
+    settings, space, base, out = parse(arguments)
+    role, seconds = role_of_this(), 60 * settings.worker_timeout
+    folder, oracle = SearchFolder(out, base, settings.seeds), make_oracle(settings, space)
+    workers = make_workers(base.replicas)
+    if role != TUNER:
+        stored = {name: asdict(values) if isinstance(values, Range) else [*values] for name, values in space.items()}
+        folder.open({**settings.resolved(), "grid": stored})
+        for seed in folder.seeds:
+            if (start := folder.start(seed)) and folder.method.pretrained:
+                run(replace(base, method=folder.method.pretrained, seed=seed), start, workers)
+    oracle.on_end = lambda: trials.write(trials.outcomes(oracle, folder), folder)
+    tuner = RunTuner(oracle, folder, workers, not settings.no_early_stopping, seconds)
+    tf.get_logger().setLevel("ERROR")  # it warns of graphs that are traced anew, as each trial's are
+    try:
+        if role == CHIEF:
+            serve(tuner, oracle, seconds)
+        else:
+            tuner.search()
+    except FatalError as error:
+        raise UsageError(str(error)) from error
+    except grpc.RpcError as error:
+        raise LostError("the chief has ended or cannot be reached; start it, and this command, again") from error
+    if role != TUNER:
+        report(oracle, folder, settings)
+
+
+def role_of_this() -> str:
+    """What this process is among those of KerasTuner's variables, or that it is alone.
+
+    Raises:
+        UsageError: some of the variables are missing, or TF_CONFIG has this process train together with others.
+    """
+    if len(cluster()[0]) > 1:
+        raise UsageError("TF_CONFIG: a trial trains on one machine; several work as docs/tuning.md says")
+    names = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+    missing = [name for name in names if not os.environ.get(name)]
+    if len(missing) == len(names):
+        return SINGLE
+    if missing:
+        raise UsageError(f"{missing[0]}: not set, and {next(x for x in names if x not in missing)} is; set all or none")
+    return CHIEF if "chief" in os.environ[names[0]] else TUNER
+
+
+def make_oracle(settings: Settings, space: Space) -> Kept:
+    """What chooses trials: of a grid all, unless fewer are asked for."""
+    hp = keras_tuner.HyperParameters()
+    declare(hp, space)
+    size = math.prod(len(values) for values in space.values() if not isinstance(values, Range))
+    grid = settings.tuner == "grid"
+    return ORACLES[settings.tuner](
+        objective=make_objective(settings.objective, settings.clean_floor),
+        max_trials=min(settings.trials or size, size) if grid else settings.trials or TRIALS,
+        hyperparameters=hp,
+        tune_new_entries=False,
+        allow_new_entries=False,
+        seed=settings.tuner_seed + 1,  # KerasTuner takes 0 for none
+    )
+
+
+def serve(tuner: RunTuner, oracle: Kept, seconds: float) -> None:
+    """Serves tuners until all trials are done; those of tuners that are not heard of go to others.
+
+    Raises:
+        LostError: no tuner has been heard of for so long.
+        UsageError: nobody can be served at this address.
+    """
+    server = threading.Thread(target=tuner.search, daemon=True)  # it has no end of its own while a tuner is lost
+    server.start()
+    print(f"serves tuners, {oracle.max_trials} trials", flush=True)
+    last = time.monotonic()
+    while not oracle.over():
+        time.sleep(1)
+        if not server.is_alive():
+            address = ":".join(os.environ[name] for name in ("KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"))
+            raise UsageError(f"KERASTUNER_ORACLE_PORT: cannot listen at {address}; give one that is free")
+        for name in oracle.drop_silent(seconds):
+            print(f"{name} has not been heard of for {seconds:.0f} s; its trial goes to another", flush=True)
+        last = max([last, *oracle.heard.values()])
+        if not oracle.tuner_ids and time.monotonic() - last > seconds and not oracle.over():
+            raise LostError(
+                f"no tuner has been heard of for {seconds:.0f} s; start chief and tuners again, and they finish the "
+                "trials that are left"
+            )
+    time.sleep(1)  # for the last answer to leave
+
+
+def report(oracle: Kept, folder: SearchFolder, settings: Settings) -> None:
+    """Prints what came of the trials, and writes the best one's config.
+
+    Raises:
+        UsageError: no trial has come to its end, or none keeps the clean AP that was asked for.
+    """
+    found = trials.ranked(trials.outcomes(oracle, folder), oracle.objective)
+    trials.write(trials.outcomes(oracle, folder), folder)
+    print(f"\nAP on validation data, {folder.base.method}, {len(folder.seeds)} run(s) a trial\n{trials.table(found)}")
+    if words := trials.saved(found, folder):
+        print(words)
+    finished = [outcome for outcome in found if outcome.status == trials.FINISHED]
+    if not finished:
+        raise UsageError(f"no trial has come to its end; the first: {found[0].reason or found[0].status}")
+    if settings.clean_floor is not None and finished[0].found[CLEAN] < settings.clean_floor:
+        best = max(finished, key=lambda outcome: outcome.found[CLEAN])
+        raise UsageError(
+            f"--clean-floor: no trial keeps a clean AP of {settings.clean_floor}; the highest is "
+            f"{best.found[CLEAN]:.4f}, with {best.name}. Lower the floor, or search elsewhere"
+        )
+    trials.write_best(finished[0], folder)
+    print(f"best: {finished[0].name}\n")
+    for what, where in (
+        ("train it", f"python train/main.py --config {folder.best}"),
+        ("trials", folder.table),
+        ("figure", folder.trade_off / "trade_off.png"),
+        ("TensorBoard", f"tensorboard --logdir {folder.path}"),
+    ):
+        print(f"{what:<12}{where}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""A KerasTuner tuner whose trials are runs, each in a folder like any other."""
+
+import contextlib
+import gc
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import grpc
+import keras
+from filelock import FileLock
+from keras_tuner.engine.base_tuner import BaseTuner
+from keras_tuner.engine.trial import Trial
+from keras_tuner.errors import FailedTrialError, FatalError
+
+from train.errors import NonFiniteError, UsageError
+from train.main import run
+from train.run_folder import Row, RunFolder, write_json
+from train.workers import Workers
+from tuning.early import Hopeless, check_hope
+from tuning.oracles import Kept
+from tuning.search_folder import SearchFolder
+from tuning.trials import found_by, name_of
+
+BEAT = 4  # signs of life within the time after which a worker counts as lost
+
+
+class RunTuner(BaseTuner):
+    """Runs trials: trains with each seed, and gives the oracle the mean APs of validation data.
+
+    Args:
+        oracle: says what to try.
+        folder: of the search.
+        workers: the devices.
+        early: whether hopeless trials are stopped.
+        seconds: after which a tuner that is not heard of counts as lost.
+    """
+
+    def __init__(self, oracle: Kept, folder: SearchFolder, workers: Workers, early: bool, seconds: float):
+        self.folder, self.workers, self.early, self.seconds = folder, workers, early, seconds
+        super().__init__(oracle, directory=str(folder.path), project_name=folder.tuner.name)
+
+    def pre_create_trial(self) -> None:
+        """Gives other tuners a moment, where this one waits for their trials."""
+        time.sleep(0.2)
+
+    def run_trial(self, trial: Trial) -> dict[str, float]:
+        """Trains with each seed, unless the trial is hopeless.
+
+        Returns:
+            Mean validation APs, and the objective's value.
+
+        Raises:
+            FailedTrialError: numbers were not finite: the next trial may do better.
+            FatalError: the user's mistake, which the next trial would meet too.
+        """
+        print(f"\ntrial {trial.trial_id} of {self.oracle.max_trials} in all: {name_of(trial)}", flush=True)
+        values, folders = trial.hyperparameters.values, self.folder.run_folders(trial)
+        with self._alive(trial):
+            try:
+                for seed, folder in zip(self.folder.seeds, folders, strict=True):
+                    with FileLock(folder.path.with_name(f".{folder.path.name}.lock")):
+                        if any(each.stopped.exists() for each in folders):
+                            break
+                        self._run(trial, values, seed, folder)
+            except NonFiniteError as error:
+                raise FailedTrialError(str(error)) from error
+            except UsageError as error:
+                raise FatalError(str(error)) from error
+        found = found_by([rows for folder in folders if (rows := folder.history())], self.folder)
+        print(f"trial {trial.trial_id}: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+        return found | {self.oracle.objective.name: self.oracle.objective.get_value(found)}
+
+    def _run(self, trial: Trial, values: Mapping[str, float], seed: int, folder: RunFolder) -> None:
+        """One run of a trial; says so where it is stopped."""
+        others = [other.history() for other in self.folder.others(trial)] if self.early else []
+        config = self.folder.config(values, seed)
+        try:
+            run(config, folder, self.workers, lambda rows: check_hope(rows, config.epochs, others, self._best))
+        except Hopeless as error:
+            write_json(folder.stopped, {"epoch": error.epoch, "reason": str(error)})
+            print(f"trial {trial.trial_id} {error}")
+        keras.backend.clear_session()
+        gc.collect()
+
+    def _best(self, rows: Sequence[Row]) -> float:
+        """The objective's value that epochs give, the higher the better."""
+        objective = self.oracle.objective
+        value = objective.get_value(found_by([rows], self.folder))
+        return value if objective.direction == "max" else -value
+
+    @contextlib.contextmanager
+    def _alive(self, trial: Trial) -> Iterator[None]:
+        """Lets the chief know that this tuner is alive, as long as the trial takes."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(self.seconds / BEAT):
+                with contextlib.suppress(grpc.RpcError):
+                    self.oracle.get_trial(trial.trial_id)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(self.seconds)
+
+    def save(self) -> None:
+        """Writes the oracle's state; a tuner has none of its own."""
+        if not self._is_worker():
+            self.oracle.save()
+
+    def reload(self) -> None:
+        """Reads the oracle's state."""
+        if not self._is_worker():
+            self.oracle.reload()
+
+    def _get_tuner_fname(self) -> str:
+        """The file that shows that there is something to go on from, whatever the tuner's name."""
+        return str(Path(self.project_dir) / "oracle.json")
