@@ -79,11 +79,11 @@ ORDER = (
     "train.monitor",
     "train.figures",
     "train.ranking_figures",
-    "train.trade_off",
     "train.describe",
     "train.workers",
     "train.building",
     "train.loop",
+    "train.trade_off",
     "train.main",
     "train.settings",
     "train.subjects",
@@ -91,7 +91,6 @@ ORDER = (
     "train.measures",
     "train.evaluation",
     "train.evaluate",
-    "train.trade_off",
     "train.stored",
     "train.evaluated",
     "train.inline",
@@ -102,8 +101,19 @@ ORDER = (
     "train.origins",
     "train.pictures",
     "train.report",
+    "tuning",
+    "tuning.space",
+    "tuning.objectives",
+    "tuning.hypermodel",
+    "tuning.early",
+    "tuning.oracles",
+    "tuning.search_folder",
+    "tuning.trials",
+    "tuning.tuner",
+    "tuning.settings",
+    "tuning.search",
 )
-ORDERED = ("adap_tf", "train")
+ORDERED = ("adap_tf", "train", "tuning")
 OURS = (*ORDERED, "tuning", "experiments", "benchmarks", "tests")
 
 METHOD_NAMES = {"ce", "ap", "pgd", "trades", "mart", "adap_mm", "adap_pz", "adap_lz", "adap_ln", "adap_lpn"}

@@ -19,6 +19,7 @@ import grpc
 import keras_tuner
 import tensorflow as tf
 from keras_tuner.errors import FatalError
+from keras_tuner.src.distribute import oracle_client
 
 from train.command import ended
 from train.errors import LostError, UsageError
@@ -52,8 +53,11 @@ def searched(arguments: Sequence[str] | None) -> None:
     role, seconds = role_of_this(), 60 * settings.worker_timeout
     folder, oracle = SearchFolder(out, base, settings.seeds), make_oracle(settings, space)
     workers = make_workers(base.replicas)
-    if role != TUNER:
-        stored = {name: asdict(values) if isinstance(values, Range) else [*values] for name, values in space.items()}
+    stored = {name: asdict(values) if isinstance(values, Range) else [*values] for name, values in space.items()}
+    if role == TUNER:
+        oracle_client.TIMEOUT = seconds  # KerasTuner would wait an hour for a chief that is gone
+        folder.join({**settings.resolved(), "grid": stored}, seconds)
+    else:
         folder.open({**settings.resolved(), "grid": stored})
         for seed in folder.seeds:
             if (start := folder.start(seed)) and folder.method.pretrained:

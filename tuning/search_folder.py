@@ -1,5 +1,6 @@
 """A search on disk: what it is, its trials' runs, and what came of them."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from keras_tuner.engine.trial import Trial
 
 from adap_tf.methods import METHODS
 from train.config import Config
-from train.errors import UsageError
+from train.errors import LostError, UsageError
 from train.fields import flag
 from train.run_folder import RunFolder, read_json, write_json
 
@@ -54,6 +55,24 @@ class SearchFolder:
                 write_json(self.settings, {**settings, "config": self.base.resolved()})
         except OSError as error:
             raise UsageError(f"--out: cannot write {self.path}: {error.strerror or error}") from None
+
+    def join(self, settings: dict[str, Any], seconds: float) -> None:
+        """Waits until the chief has made the folder.
+
+        Args:
+            settings: by option.
+            seconds: to wait at most.
+
+        Raises:
+            LostError: it has not.
+            UsageError: the chief's search is another one.
+        """
+        until = time.monotonic() + seconds
+        while not self.settings.exists():
+            if time.monotonic() > until:
+                raise LostError(f"the chief has not made {self.settings} within {seconds:.0f} s; start it first")
+            time.sleep(0.2)
+        self._check(settings)
 
     def _check(self, settings: dict[str, Any]) -> None:
         """Makes sure that the search that is here is this one.
