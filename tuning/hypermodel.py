@@ -1,9 +1,8 @@
 """A hypermodel for KerasTuner's own tuners, in a script of yours.
 
 >>> hypermodel = AdversarialHyperModel(lambda: mlp((2,), 1), "adap_lpn", positives=10)
->>> tuner = keras_tuner.RandomSearch(
-...     hypermodel, keras_tuner.Objective("val_robust_ap", "max"), max_trials=20, directory=tempfile.mkdtemp()
-... )
+>>> robust = keras_tuner.Objective("val_robust_ap", "max")
+>>> tuner = keras_tuner.RandomSearch(hypermodel, robust, max_trials=20, directory=folder)
 
 after which `tuner.search(adap_tf.data.batches(x, y, …), validation_data=(x_val, y_val), epochs=10)` searches.
 """

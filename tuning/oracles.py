@@ -2,6 +2,7 @@
 
 import itertools
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial
+from sklearn.exceptions import ConvergenceWarning
 
 from train.run_folder import write_json
 
@@ -79,10 +81,15 @@ class Kept(keras_tuner.Oracle):
         write_json(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
 
     def reload(self) -> None:
-        """Reads the state; a trial that was written just before a kill, and is not in it, is drawn again."""
+        """Reads the state; a trial that was written just before a kill, and is not in it, is drawn again.
+
+        KerasTuner writes the state before it takes a trial that ends from those that are under way.
+        """
         super().reload()
-        for unknown in set(self.trials) - set(self.start_order):
-            del self.trials[unknown]
+        self._retry_queue[:] = [name for name in self._retry_queue if self.trials[name].status == RUNNING]
+        known = {name: self.trials[name] for name in self.start_order}
+        self.trials.clear()
+        self.trials.update(known)
 
 
 class Grid(Kept):
@@ -111,7 +118,9 @@ class Bayesian(Kept, keras_tuner.oracles.BayesianOptimizationOracle):
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """The point of the best upper confidence bound; its search begins where the number of trials says."""
         self._random_state = np.random.RandomState(self.seed + len(self.trials))  # which KerasTuner does not keep
-        return super().populate_space(trial_id)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # of the process' length scales, on few trials
+            return super().populate_space(trial_id)
 
 
 ORACLES = {"grid": Grid, "random": Random, "bayesian": Bayesian}

@@ -111,8 +111,7 @@ class SearchFolder:
         values = "-".join(f"{name}_{value:.4g}" for name, value in trial.hyperparameters.values.items())
         return [RunFolder(self.runs / f"{trial.trial_id}-{values}-seed{seed}") for seed in self.seeds]
 
-    def others(self, trial: Trial) -> list[RunFolder]:
-        """The finished runs of other trials."""
-        own = {folder.path for folder in self.run_folders(trial)}
-        folders = [RunFolder(path) for path in sorted(self.runs.glob("[0-9]*")) if path.is_dir() and path not in own]
+    def others(self, run: RunFolder, seed: int) -> list[RunFolder]:
+        """The finished runs of other trials with the same seed."""
+        folders = [RunFolder(path) for path in sorted(self.runs.glob(f"[0-9]*-seed{seed}")) if path != run.path]
         return [folder for folder in folders if folder.results.exists()]

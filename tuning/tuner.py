@@ -74,7 +74,7 @@ class RunTuner(BaseTuner):
 
     def _run(self, trial: Trial, values: Mapping[str, float], seed: int, folder: RunFolder) -> None:
         """One run of a trial; says so where it is stopped."""
-        others = [other.history() for other in self.folder.others(trial)] if self.early else []
+        others = [other.history() for other in self.folder.others(folder, seed)] if self.early else []
         config = self.folder.config(values, seed)
         try:
             run(config, folder, self.workers, lambda rows: check_hope(rows, config.epochs, others, self._best))
