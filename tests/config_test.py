@@ -98,6 +98,53 @@ def test_without_options_it_is_the_preset_and_a_baseline():
     ]
 
 
+@pytest.fixture
+def config_file(tmp_path):
+    """Writes a config file; its path."""
+
+    def write(content):
+        path = tmp_path / "best.json"
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return str(path)
+
+    return write
+
+
+def test_a_config_file_is_a_run_and_options_overrule_it(config_file):
+    whole = config_file(GIVEN)
+    assert parse(["--config", whole, "--baseline", "none", "--out", "there"])[0][0] == Config(**GIVEN)
+    ((config, _),) = parse(["--config", whole, "--baseline", "none", "--lam", "7", "--data-dir", "/x"])
+    assert config == Config(**{**GIVEN, "lam": 7.0, "data_dir": "/x"})
+    some = config_file({"data": "cifar10", "lam": 3, "train_examples": None})
+    assert parse(["--config", some])[0][0] == dataclasses.replace(PRESETS["cifar10"], lam=3)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "is no JSON"),
+        ([1], "holds no config; it takes fields by name"),
+        ({"lamda": 1}, "unknown field 'lamda'"),
+        ({"lam": "1"}, "lam: '1' is no float"),
+        ({"epochs": 1.5}, "epochs: 1.5 is no int"),
+        ({"epochs": True}, "epochs: True is no int"),
+        ({"lam": None}, "lam: None is no float"),
+        ({"lam": -1}, "--lam: -1 is not accepted"),
+    ],
+)
+def test_what_is_no_config_file(config_file, content, words):
+    with pytest.raises(UsageError) as caught:
+        parse(["--config", config_file(content)])
+    assert words in str(caught.value)
+
+
+def test_a_config_file_that_is_missing_or_not_alone(config_file):
+    with pytest.raises(UsageError, match="--config: cannot read nowhere: No such file"):
+        parse(["--config", "nowhere"])
+    with pytest.raises(UsageError, match="leaves no room for --preset"):
+        parse(["--config", config_file({}), "--preset", "digits"])
+
+
 def test_a_method_that_starts_from_another_one_has_that_trained_first():
     (ap, ap_path), (ce, ce_path) = parse(["--method", "ap"])  # the baseline of digits, and so not twice
     assert (ap.init_from, ce.init_from) == (str(ce_path), None)

@@ -41,6 +41,18 @@ def test_the_front_is_what_nothing_beats():
     assert front([]) == []
 
 
+def test_a_run_is_drawn_among_its_like(run, tmp_path):
+    first = run("a", 0.9, 0.5)
+    trade_off.write_beside(first)
+    assert not (tmp_path / "trade_off").exists()  # one point is no trade-off
+    run("b", 0.8, 0.6, lam=4.0)
+    run("other-data", 0.1, 0.1, data="x", positive="3")
+    run("damaged", 0.1, 0.1, lam=5.0).results.write_text("{")
+    trade_off.write_beside(first)
+    step, robust, _ = read(tmp_path / "trade_off" / "digits-8-eps0.1")["trade_off/front"]
+    assert (step, float(robust)) == (9000, pytest.approx(0.5))
+
+
 def test_runs_that_differ_in_their_seed_are_one_point(run):
     folders = [
         run("a", 0.9, 0.5, seed=0, lam=1.0),

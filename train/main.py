@@ -24,9 +24,10 @@ from train.describe import describe, report_skipped
 from train.errors import UsageError
 from train.fields import flag
 from train.loop import Training, Watch
-from train.options import describes, parse
+from train.options import RUNS, describes, parse
 from train.run_folder import RunFolder, write_json
 from train.sources import Splits, load_splits
+from train.trade_off import write_beside
 from train.workers import Workers, make_workers
 
 
@@ -52,6 +53,8 @@ def trained_and_reported(arguments: Sequence[str] | None) -> None:
     def shown() -> None:
         if not unchanged:
             draw(runs)
+            if runs[0][1].path.parent == RUNS.resolve():
+                write_beside(runs[0][1])
         config, folder = runs[0]
         report([found[folder.path] for _, folder in runs], folder, f"PGD-{config.eval_steps}")
 

@@ -14,6 +14,9 @@ from train.fields import Check, flag
 from train.presets import BASELINES, PRESETS, preset_for
 from train.sources import absolute, run_name
 
+RUNS = Path("runs")
+"""Where runs go if nobody says."""
+
 
 def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
     """Reads the command line.
@@ -36,7 +39,7 @@ def parse(arguments: Sequence[str] | None = None) -> list[tuple[Config, Path]]:
 
     def folder(method: str) -> Path:
         if out is None:
-            return Path("runs") / run_name(asked, named, method, asked.seed)
+            return RUNS / run_name(asked, named, method, asked.seed)
         path = Path(out).resolve()
         return path if method == asked.method else path.with_name(f"{path.name}-{method}")
 

@@ -9,6 +9,7 @@ if not __package__:  # run as a file: its folder is on the path, and the project
 import train  # noqa: F401, I001  # before TensorFlow
 
 import argparse
+import contextlib
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -196,6 +197,23 @@ def write_curve(name: str, points: Sequence[Point]) -> None:
     for clean in sorted({0, *(int(point.clean * PER_UNIT) for point in points)}):
         robust = max(point.robust for point in points if int(point.clean * PER_UNIT) >= clean)
         tf.summary.scalar(f"trade_off/{name}", robust, step=clean)
+
+
+def write_beside(run: RunFolder) -> None:
+    """Draws a run among those in the folder that holds it: the finished ones of the same data and threat.
+
+    It goes to `trade_off` there, and nowhere if there is but one setting.
+    """
+    found = []
+    for path in sorted(run.path.parent.glob("*/config.json")):
+        with contextlib.suppress(UsageError):  # another's damage is no reason to fail
+            if (other := RunFolder(path.parent)).finished() and not difference(run, other):
+                found.append(other)
+    points = points_of(found)
+    if len(points) > 1:
+        config = run.config_values()
+        name = "-".join(str(config[key]) for key in ("data", "positive") if config[key])
+        write(points, run.path.parent / "trade_off" / f"{name}-eps{config['eps']:.3g}", len(found), SOURCES["test"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
