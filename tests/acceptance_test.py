@@ -1,4 +1,4 @@
-"""The main job does what it is for, over three seeds: full trainings, a minute each; all ten methods, a third as long."""
+"""The main job does what it is for, over three seeds: full trainings, a minute each; all ten methods end."""
 
 import json
 
