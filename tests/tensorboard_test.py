@@ -25,7 +25,7 @@ from train.summaries import Summaries
 pytestmark = pytest.mark.slow
 
 PATIENCE = 60  # seconds for it to start, and for what it reads later
-RUNS = {"first": {"lam": 4.0}, "other": {"method": "ce"}}
+RUNS = {"first": {"lam": 4.0}, "other": {"method": "ce", "train_examples": 500}}  # each has an option of its own
 NAMES = [f"{name}/tensorboard" for name in RUNS]
 POINTS = [trade_off.Point("adap_lpn", "", 0.9, 0.5), trade_off.Point("ce", "", 0.95, 0.1)]
 NUMBERS = ("P", "learning_rate", "gradient_norm", "rows_visited", "u_ratio", "row_age", "images_per_second")
@@ -139,13 +139,13 @@ def test_images(url):
     soon(lambda: listed(url, "images"), wanted)
 
 
-def test_hparams_have_both_objectives_and_the_options_of_every_method(url):
+def test_hparams_have_both_objectives_and_the_options_of_all_runs(url):
     def columns():
         found = answer(url, "plugin/hparams/experiment", {})
-        metrics = [metric["displayName"] for metric in found["metricInfos"]]
-        return metrics, [option["name"] for option in found["hparamInfos"]][:5]
+        options = [option["name"] for option in found["hparamInfos"]]
+        return [metric["displayName"] for metric in found["metricInfos"]], options[:5], "train_examples" in options
 
-    soon(columns, (["clean_ap", "robust_ap"], ["gamma1", "gamma2", "lam", "learning_rate", "method"]))
+    soon(columns, (["clean_ap", "robust_ap"], ["gamma1", "gamma2", "lam", "learning_rate", "method"], True))
 
 
 def test_hparams_of_each_run(url):
