@@ -251,44 +251,45 @@ def test_a_search_that_is_killed_and_started_again_ends_the_same(tmp_path):
     assert len([*RunFolder(finished_runs(tmp_path / "whole")[0]).tensorboard.iterdir()]) == 1
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+FEW = ("--worker-timeout", "0.2", "--trials", "3")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [False, True])
 def test_a_chief_and_two_tuners_finish(tmp_path, kills):
-    out = tmp_path / "s"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    chief, one, other = (
-        started(out, name, port, "--worker-timeout", "0.1", "--no-early-stopping") for name in ("chief", "one", "other")
-    )
+    out, port = tmp_path / "s", free_port()
+    chief, one, other = (started(out, name, port, *FEW) for name in ("chief", "one", "other"))
     if kills:
         wait_for(lambda: len([*out.glob("runs/*/metrics.csv")]) >= 2, one, other)
-        other.send_signal(signal.SIGKILL)
+        other.kill()
     printed, errors = chief.communicate(timeout=600)
     assert chief.returncode == 0, errors
     _, errors = one.communicate(timeout=60)
     assert one.returncode == 0, errors
     other.communicate(timeout=60)
     assert other.returncode == (-signal.SIGKILL if kills else 0)
-    assert ("other has not been heard of for 6 s" in printed) == kills
-    assert [trial["status"] for trial in trials_of(out)] == ["finished"] * 6
+    assert ("other has not been heard of for 12 s" in printed) == kills
+    assert [trial["status"] for trial in trials_of(out)] == ["finished"] * 3
     assert (out / "best.json").exists()
 
 
 @pytest.mark.slow
 def test_a_chief_without_tuners_ends_and_a_rerun_finishes(tmp_path):
-    out = tmp_path / "s"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    chief, one = (started(out, name, port, "--worker-timeout", "0.1") for name in ("chief", "one"))
+    out, port = tmp_path / "s", free_port()
+    chief, one = (started(out, name, port, *FEW) for name in ("chief", "one"))
     wait_for(lambda: finished_runs(out), chief, one)
     one.kill()
     one.communicate()
     _, errors = chief.communicate(timeout=120)
     assert chief.returncode == 75
-    assert "no tuner has been heard of for 6 s; start chief and tuners again" in errors.splitlines()[-1]
-    process = started(out)  # alone, too
+    assert "no tuner has been heard of for 12 s; start chief and tuners again" in errors.splitlines()[-1]
+    process = started(out, None, None, *FEW)  # alone, too
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
-    assert len(trials_of(out)) == 6
+    assert len(trials_of(out)) == 3

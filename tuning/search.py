@@ -56,7 +56,6 @@ def searched(arguments: Sequence[str] | None) -> None:
         folder.join(what, seconds)
     else:
         folder.open(what)
-    oracle.on_end = lambda: trials.write(trials.outcomes(oracle, folder), folder)
     tuner = RunTuner(oracle, folder, workers, not settings.no_early_stopping, seconds)
     take_part(role, tuner, oracle, seconds)
     if role != TUNER:
@@ -126,9 +125,12 @@ def serve(tuner: RunTuner, oracle: Kept, seconds: float) -> None:
     server = threading.Thread(target=tuner.search, daemon=True)  # it has no end of its own while a tuner is lost
     server.start()
     print(f"serves tuners, {oracle.max_trials} trials", flush=True)
-    last = time.monotonic()
+    last, ended = time.monotonic(), 0
     while not oracle.over():
         time.sleep(1)
+        if len(oracle.end_order) > ended:
+            ended = len(oracle.end_order)
+            trials.write(trials.outcomes(oracle, tuner.folder), tuner.folder)
         if not server.is_alive():
             address = ":".join(os.environ[name] for name in ("KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"))
             raise UsageError(f"KERASTUNER_ORACLE_PORT: cannot listen at {address}; give one that is free")

@@ -21,7 +21,7 @@ from train.workers import Workers
 from tuning.early import Hopeless, check_hope
 from tuning.oracles import Kept
 from tuning.search_folder import SearchFolder
-from tuning.trials import found_by, name_of
+from tuning.trials import found_by, name_of, outcomes, write
 
 BEAT = 4  # signs of life within the time after which a worker counts as lost
 
@@ -92,6 +92,12 @@ class RunTuner(BaseTuner):
         objective = self.oracle.objective
         value = objective.get_value(found_by([rows], self.folder))
         return value if objective.direction == "max" else -value
+
+    def on_trial_end(self, trial: Trial) -> None:
+        """Tells the oracle, and writes what there is by now; where there is a chief, that does."""
+        super().on_trial_end(trial)
+        if not self._is_worker():
+            write(outcomes(self.oracle, self.folder), self.folder)
 
     @contextlib.contextmanager
     def _alive(self, trial: Trial) -> Iterator[None]:
