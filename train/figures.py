@@ -23,6 +23,7 @@ DASHES = ((6, 1, 1, 1, 1, 1), (1, 3), (8, 3), (3, 1, 1, 1), (10, 2, 2, 2))  # be
 STYLES = ("-", "--", ":", "-.", *((0, dash) for dash in DASHES))
 ROWS = 6  # in the figure of examples
 SHOWN = 5  # images of each class in the figure of perturbations
+LINE = 0.19  # inches of a line in a legend
 Scores = Mapping[str, np.ndarray]
 
 
@@ -63,8 +64,12 @@ def look(runs: int, number: int, order: int) -> dict[str, Any]:
 
 
 def save_with_legend(figure: plt.Figure, path: Path | BinaryIO) -> None:
-    """Writes a figure with its legend beside it, the lines long enough to show their dashes, and closes it."""
-    figure.legend(fontsize="small", loc="outside right upper", handlelength=4)
+    """Writes a figure with its legend beside it, the lines long enough to show their dashes, and closes it.
+
+    A legend that is longer than the figure makes it higher.
+    """
+    legend = figure.legend(fontsize="small", loc="outside right upper", handlelength=4)
+    figure.set_figheight(max(figure.get_figheight(), LINE * (len(legend.get_texts()) + 1)))
     save(figure, path)
 
 
