@@ -57,7 +57,8 @@ class Page:
     def open(self, url: str, wait: float) -> None:
         """Goes to a page, and gives it so many seconds more when it has loaded."""
         self.events.clear()  # those of the empty page
-        self.ask("Page.navigate", url=url)
+        found = self.ask("Page.navigate", url=url)
+        assert "errorText" not in found, f"{url}: {found['errorText']}"
         self.listen(PATIENCE, "Page.loadEventFired")
         self.listen(wait)
 

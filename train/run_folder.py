@@ -169,7 +169,7 @@ class replacing:
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
     with replacing(path) as part:
-        part.write_text(text)
+        part.write_text(text, encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
