@@ -131,7 +131,7 @@ def serve(tuner: RunTuner, oracle: Kept, seconds: float) -> None:
         if len(oracle.end_order) > ended:
             ended = len(oracle.end_order)
             trials.write(trials.outcomes(oracle, tuner.folder), tuner.folder)
-        if not server.is_alive():
+        if not server.is_alive() and not oracle.over():
             address = ":".join(os.environ[name] for name in ("KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"))
             raise UsageError(f"KERASTUNER_ORACLE_PORT: cannot listen at {address}; give one that is free")
         for name in oracle.drop_silent(seconds):
