@@ -178,7 +178,7 @@ class replacing:
 
 
 class replacing_folder(replacing):
-    """The same for a folder. An earlier one is moved aside at the end, and back if the new one does not take its place."""
+    """The same for a folder. An earlier one is moved aside, and back if the new one does not take its place."""
 
     def __init__(self, path: Path):
         super().__init__(path)
