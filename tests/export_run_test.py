@@ -215,6 +215,7 @@ def test_thresholds_are_chosen_on_validation_and_measured_on_test_data(finished,
                 assert each[threat][name] == pytest.approx(measure(test["label"][:, 0], called))
 
 
+@pytest.mark.slow
 def test_further_threats_come_from_the_runs_evaluation(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
     asked = ["--threats", "clean,fgsm,square", "--eps", "0.1", "--queries", "3", "--quick", "--bootstrap", "10"]
