@@ -189,14 +189,14 @@ def _parser() -> Parser:
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="folder to write, as models/NAME/1; an earlier export is replaced"
     )
-    for at, what in (("precision", "highest recall"), ("recall", "highest threshold")):
+    for at, what in (("precision", "threshold of the highest recall"), ("recall", "highest threshold")):
         parser.add_argument(
             f"--at-{at}",
             type=float,
             action="append",
             default=[],
             metavar="SHARE",
-            help=f"add the threshold of the {what} at which the {at} is at least this; several times for several",
+            help=f"add to the card the {what} whose {at} is at least this; several times for several",
         )
     parser.add_argument("--onnx", metavar="FILE", help="an ONNX file too (pip install tf2onnx)")
     return parser
