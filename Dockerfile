@@ -7,7 +7,7 @@
 #
 # They run as user 1000, who must be allowed to write in a mounted folder; --user changes that.
 
-FROM python:3.12-slim AS base
+FROM python:3.12-slim-trixie AS base
 ENV PYTHONUNBUFFERED=1 PYTHONPATH=/app MPLCONFIGDIR=/tmp/matplotlib TFDS_DATA_DIR=/data
 RUN useradd --uid 1000 --home-dir /adap --create-home adap && install -d -o adap -g adap /data /adap/runs
 WORKDIR /adap
