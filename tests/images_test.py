@@ -1,8 +1,5 @@
 """Images that stay on disk: what is read, and what is said of those that cannot be."""
 
-import struct
-import zlib
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,6 +7,7 @@ from PIL import Image
 from adap_tf.data import DataError, Examples, Problems, Sampler, files, images, same_images, training_batches
 from adap_tf.data.files import common_form, glance, images_below, load_images
 from adap_tf.data.images import Form, StoredImages
+from made_up import claiming
 
 
 def pixels(number, height=6, width=5, channels=3):
@@ -232,15 +230,6 @@ def test_folders_are_looked_through_in_order(tmp_path):
 def test_bytes_that_are_no_image_say_so():
     with pytest.raises(ValueError, match=r"^is no image$"):
         Form(2, 2).decode(b"")
-
-
-def claiming(width, height):
-    """A PNG file of a few bytes that is said to have so many pixels."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-        for chunk in (header, b"IDAT" + zlib.compress(bytes(9)), b"IEND")
-    )
 
 
 @pytest.mark.parametrize("size", [(50_000, 50_000), (10_000, 10_000), (8192, 8193)])  # an error, a warning, and none
