@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow lint format clean
+.PHONY: help train test test-slow lint format audit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,12 @@ lint: $(READY) ## ruff and mypy, changing nothing
 format: $(READY) ## let ruff repair and format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# Strict: a package that PyPI does not answer for was not looked at, which is no good news.
+audit: ## known faults of the dependencies, by PyPI
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install -qq --disable-pip-version-check --no-input 'pip-audit~=2.10'
+	build/audit/bin/pip-audit --strict --progress-spinner off --requirement requirements.txt
 
 clean: ## remove .venv, caches and build output; runs/ stays
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

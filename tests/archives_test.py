@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 
+from adap_tf.data import archives
 from adap_tf.data.archives import unpacked
 from adap_tf.data.problems import DataError
 
@@ -195,3 +196,39 @@ def test_a_file_that_has_the_folders_name(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "set").write_text("x")
     refused(write_zip(tmp_path / "in" / "set.zip", [("1", "x")]), "cannot be unpacked: .*unpack it yourself")
+
+
+def claim(name, size):
+    """A tar file whose one member is said to have that size."""
+    member = tarfile.TarInfo(name)
+    member.size = size
+    return member.tobuf() + bytes(2 * tarfile.BLOCKSIZE)
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_an_archive_that_is_much_larger_unpacked(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(archives, "FREE", 10**5)
+    monkeypatch.setattr(archives, "RATIO", 2)
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / f"bad{suffix}"
+    if suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("1", bytes(10**6))
+    elif suffix == ".tar":  # packs nothing: what a member claims is what counts
+        path.write_bytes(claim("1", 10**6))
+    else:
+        write(path, [(str(each), "x" * 20_000) for each in range(6)])
+    refused(path, r"would unpack to more than 100,000 bytes; unpack it yourself and name the folder$")
+
+
+def test_a_large_archive_may_be_as_many_times_larger_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "FREE", 0)
+    assert files_in(unpacked(write_tar(tmp_path / "set.tar", [("1", "x")]))) == {"1": "x"}
+
+
+def test_many_empty_members_count_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "FREE", 10**4)
+    monkeypatch.setattr(archives, "RATIO", 2)
+    (tmp_path / "in").mkdir()
+    path = write_tar(tmp_path / "in" / "bad.tar.xz", [(str(each), "") for each in range(20)], "w:xz")
+    refused(path, "would unpack to more than 10,000 bytes")

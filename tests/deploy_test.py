@@ -1,7 +1,11 @@
-"""The manifests start workers that find each other, with commands that are accepted."""
+"""The image holds what it runs and no more; manifests start workers that find each other, with commands as accepted."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +13,8 @@ import pytest
 from train.options import parse
 from train.workers import cluster
 
-FOLDER = Path(__file__).parents[1] / "deploy"
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "deploy"
 INDEX = "$(INDEX)"  # Kubernetes puts the pod's number there
 
 
@@ -45,3 +50,29 @@ def test_the_containers_and_pods_have_the_names_in_tf_config():
 def test_the_commands_are_accepted(name):
     (words,) = re.findall(r"(?:command|args): \[(--.*?)\]", (FOLDER / name).read_text())
     assert parse(words.split(", "))
+
+
+def test_the_linter_finds_nothing_in_the_dockerfile():
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    if (hadolint := shutil.which("hadolint", path=places)) is None:
+        pytest.skip("without hadolint")
+    found = subprocess.run([hadolint, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+def test_an_image_gets_what_is_named_and_nothing_else():
+    first, *others = re.findall(r"^[^#].*", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    named = {line.removeprefix("!") for line in others if line.startswith("!")}
+    assert first == "*"
+    assert named >= {
+        "adap_tf",
+        "train",
+        *re.findall(r"^COPY (.*) /app/$", (ROOT / "Dockerfile").read_text(), re.M)[0].split(),
+    }
+    assert all((ROOT / each).exists() for each in named)
+
+
+def test_no_service_is_open_to_others():
+    texts = [path.read_text() for path in (ROOT / "Dockerfile", *FOLDER.iterdir())]
+    assert not re.findall(r"^\s*(?:EXPOSE|ports:|hostNetwork:|network_mode:|privileged:).*", "\n".join(texts), re.M)
+    assert "kind: NetworkPolicy\n" in (FOLDER / "kubernetes.yaml").read_text()

@@ -1,7 +1,5 @@
 """Images that stay on disk: what is read, and what is said of those that cannot be."""
 
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +7,7 @@ from PIL import Image
 from adap_tf.data import DataError, Examples, Problems, Sampler, files, images, same_images, training_batches
 from adap_tf.data.files import common_form, glance, images_below, load_images
 from adap_tf.data.images import Form, StoredImages
+from made_up import claiming
 
 
 def pixels(number, height=6, width=5, channels=3):
@@ -231,7 +230,36 @@ def test_folders_are_looked_through_in_order(tmp_path):
 def test_bytes_that_are_no_image_say_so():
     with pytest.raises(ValueError, match=r"^is no image$"):
         Form(2, 2).decode(b"")
-    huge = io.BytesIO()
-    Image.new("1", (20_000, 20_000)).save(huge, "PNG")
-    with pytest.raises(ValueError, match="cannot be read as an image"):
-        Form(2, 2).decode(huge.getvalue())
+
+
+@pytest.mark.parametrize("size", [(50_000, 50_000), (10_000, 10_000), (8192, 8193)])  # an error, a warning, and none
+def test_an_image_with_too_many_pixels(tmp_path, size):
+    (tmp_path / "bomb.png").write_bytes(claiming(*size))
+    with pytest.raises(DataError, match=r"bomb\.png has more than 67,108,864 pixels; scale it down$"):
+        glance(str(tmp_path / "bomb.png"))
+    with pytest.raises(ValueError, match=r"^has more than 67,108,864 pixels; scale it down$"):
+        Form(8, 8).decode(claiming(*size))
+
+
+def test_an_image_with_as_many_pixels_as_may_be(tmp_path):
+    (tmp_path / "large.png").write_bytes(claiming(8192, 8192))
+    assert glance(str(tmp_path / "large.png")) == (8192, 8192, 3)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PCX", "TGA"])
+def test_other_kinds_are_no_images(tmp_path, kind):
+    path = write(tmp_path / "a.png", pixels(0), format=kind)
+    with pytest.raises(DataError, match=r"a\.png is no image"):
+        glance(path)
+    with pytest.raises(ValueError, match="is no image"):
+        Form(6, 5).decode(files.read_file(path))
+
+
+def test_links_that_lead_round_are_followed_once(tmp_path):
+    write(tmp_path / "a" / "1.png", pixels(0))
+    (tmp_path / "a" / "b").mkdir()
+    for name in ("round", "b/up"):
+        (tmp_path / "a" / name).symlink_to(tmp_path / "a", target_is_directory=True)
+    (tmp_path / "c").symlink_to("a", target_is_directory=True)
+    assert list(images_below(tmp_path / "a")) == [tmp_path / "a" / "1.png"]
+    assert list(images_below(tmp_path / "c")) == [tmp_path / "c" / "1.png"]

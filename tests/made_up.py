@@ -1,6 +1,8 @@
-"""Run folders and evaluations without a training, for tests of what reads them."""
+"""Run folders and evaluations without a training, and files that claim too much, for tests of what reads them."""
 
 import json
+import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,3 +105,12 @@ def edited(path, change):
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
+
+
+def claiming(width, height):
+    """A PNG file of a few bytes that is said to have so many pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for chunk in (header, b"IDAT" + zlib.compress(bytes(9)), b"IEND")
+    )

@@ -1,5 +1,7 @@
 """Arrays in npz files: images, features and labels, and what is wrong with them."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -166,3 +168,10 @@ def test_files_that_will_not_do(tmp_path):
         fails(r"is damaged, or no npz file", path)
     np.save(tmp_path / "one.npy", IMAGE)
     fails(r"is damaged, or no npz file; write it with numpy\.savez", tmp_path / "one.npy")
+
+
+def test_an_array_that_claims_more_than_there_is_memory(tmp_path):
+    with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive, archive.open("x.npy", "w") as file:
+        claimed = {"descr": "|u1", "fortran_order": False, "shape": (10**14,)}
+        np.lib.format.write_array_header_1_0(file, claimed)
+    fails(r"huge\.npz: x does not fit into memory", tmp_path / "huge.npz")

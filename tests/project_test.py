@@ -66,6 +66,7 @@ ORDER = (
     "adap_tf",
     "train",
     "train.errors",
+    "train.networks",
     "train.fields",
     "train.sources",
     "train.identity",

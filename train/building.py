@@ -9,6 +9,7 @@ from adap_tf.backbones import find_backbone, take_trunk
 from adap_tf.data import Sampler
 from train.config import OPTIMIZERS, PRECISIONS, Config
 from train.errors import UsageError, reason
+from train.networks import load_network
 from train.run_folder import RunFolder
 from train.sources import Splits
 
@@ -82,6 +83,6 @@ def _start_from(path: Path, network: keras.Model) -> None:
     if not file.is_file():
         raise UsageError(f"--init-from: {path} holds no trained network; it takes a run folder or a .keras file")
     try:
-        take_trunk(network, keras.models.load_model(file, compile=False))
+        take_trunk(network, load_network(file))
     except Exception as error:  # of many types, for a file that is damaged or another network's
         raise UsageError(f"--init-from: {file}: {reason(error)}") from None

@@ -5,9 +5,11 @@ import os
 import platform
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 
 import tensorflow as tf
+from PIL import Image
 
 from adap_tf.data import DataError
 from train.errors import LostError, UsageError, bad_data, lost_worker, out_of_room
@@ -24,6 +26,7 @@ def ended(command: Callable[[], None], after_interrupt: str) -> int:
         command: what to run.
         after_interrupt: what to say to someone who interrupts it.
     """
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is an error already
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         command()

@@ -24,6 +24,7 @@ from train.config import Config
 from train.errors import NonFiniteError, UsageError
 from train.identity import changed, fingerprints
 from train.monitor import Monitor
+from train.networks import load_network
 from train.run_folder import Row, RunFolder, replacing
 from train.sources import Splits
 from train.summaries import Summaries
@@ -103,7 +104,7 @@ class Training:
         """Gives the network the weights of the epoch that was selected; the network."""
         network = self.model.network
         if self.workers.chief:
-            network.set_weights(keras.models.load_model(self.folder.best, compile=False).get_weights())
+            network.set_weights(load_network(self.folder.best).get_weights())
         self.workers.share(weight.value for weight in network.weights)
         return network
 

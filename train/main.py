@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from adap_tf import Evaluator, export_saved_model
@@ -24,6 +23,7 @@ from train.describe import describe, report_skipped
 from train.errors import UsageError
 from train.fields import flag
 from train.loop import Training, Watch
+from train.networks import load_network
 from train.options import RUNS, describes, parse
 from train.run_folder import RunFolder, write_json
 from train.sources import Splits, load_splits
@@ -125,7 +125,7 @@ def run(config: Config, folder: RunFolder, workers: Workers, watch: Watch = lamb
 
     def written() -> dict[str, Any]:
         keep(config, evaluator, scores, splits, folder)
-        export_saved_model(keras.models.load_model(folder.best), folder.export, splits.features)
+        export_saved_model(load_network(folder.best), folder.export, splits.features)
         results = {
             **about(config, splits),
             "selected": {**selected, "epoch": int(selected["epoch"])},

@@ -203,7 +203,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="surrogate and listwise are attacks on the ranking itself: they raise the AP surrogate's loss, or the "
         "listwise divergence, over all examples together. Every example is attacked, also one already ranked wrong.",
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, SavedModel or .keras file")
+    runs = "run folder, .keras file, or SavedModel, which is a program: only from someone you trust"
+    parser.add_argument("runs", nargs="+", metavar="RUN", help=runs)
     parser.add_argument("--out", metavar="DIR", help="folder for results and figures (RUN/evaluation of the first)")
     add_options(parser, Settings)
     return parser

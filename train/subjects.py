@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from adap_tf.data.examples import as_unit_range
 from train.errors import UsageError, reason
+from train.networks import load_network
 from train.run_folder import RunFolder
 
 
@@ -94,7 +94,7 @@ def load_subject(given: str) -> Subject:
         if (file / "saved_model.pb").is_file():
             network: Any = Exported(file)
         elif file.is_file() and file.suffix == ".keras":
-            network = keras.models.load_model(file, compile=False)
+            network = load_network(file)
         else:
             raise UsageError(f"{given}: no trained network there; give a run folder, a SavedModel or a .keras file")
     except UsageError:

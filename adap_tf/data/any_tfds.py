@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from adap_tf.data.files import common_form
-from adap_tf.data.images import Form, StoredImages, each, reason, shape_of
+from adap_tf.data.images import FORMATS, NO_IMAGE, Form, StoredImages, each, reason, shape_of
 from adap_tf.data.prepared import Record, builder_of, encoded, labels, records
 from adap_tf.data.problems import DataError, Problems
 from adap_tf.data.sources import Parts, Source
@@ -143,10 +143,10 @@ def _looked_at(keys: Mapping[str, np.ndarray], image: str, problems: Problems) -
 
     def glance(key: Record) -> tuple[int, int, int]:
         try:
-            with Image.open(io.BytesIO(read(key))) as found:
+            with Image.open(io.BytesIO(read(key)), formats=FORMATS) as found:
                 return shape_of(found)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"{key} cannot be read as an image: {reason(error)}") from None
+        except (ValueError, *NO_IMAGE) as error:
+            raise DataError(f"{key} {reason(error)}") from None
 
     found = {split: each(glance, part, problems) for split, part in keys.items()}
     if not (shapes := [shape for _, part in found.values() for shape in part]):

@@ -1,5 +1,6 @@
 """Archives: unpacked once beside themselves, and only if all that they hold stays in its folder."""
 
+import itertools
 import lzma
 import posixpath
 import stat
@@ -12,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from adap_tf.data.problems import DataError
 
+FREE, RATIO = 2**30, 100  # what an archive may unpack to, in bytes and in its own sizes: the larger of both
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
 # RuntimeError: a zip file with a password, or packed in a way that Python cannot unpack
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
@@ -26,7 +28,8 @@ def unpacked(path: Path) -> Path:
         path: a folder, or an archive with one of the `SUFFIXES`.
 
     Raises:
-        DataError: it is missing, damaged or neither of both, or a member would be written outside of the folder.
+        DataError: it is missing, damaged or neither of both, a member would be written outside of the folder, or it is
+            much larger unpacked.
     """
     if path.is_dir():
         return path
@@ -67,17 +70,27 @@ def _extract_zip(path: Path, folder: Path) -> None:
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _refusal(path, member.filename, "is a link or a device")
         _check_names(path, archive.namelist())
-        archive.extractall(folder)
+        _check_size(path, (member.file_size for member in archive.infolist()))  # Python unpacks no more than these
+        archive.extractall(folder)  # noqa: S202  # of a zip file, whose members were checked
 
 
 def _extract_tar(path: Path, folder: Path) -> None:
     """Extracts a tar file, packed or not."""
     with tarfile.open(path) as archive:
+        # before anything else: the whole of a bomb takes long to read
+        _check_size(path, (member.size + tarfile.BLOCKSIZE for member in archive))
         members = archive.getmembers()
         _check_names(path, [member.name for member in members])
         _check_links(path, members)
         _check_end(path, archive)
         archive.extractall(folder, filter="data")
+
+
+def _check_size(path: Path, sizes: Iterable[int]) -> None:
+    """Makes sure that a small file does not fill the disk: images and tables shrink tenfold, a bomb a thousandfold."""
+    most = max(FREE, RATIO * path.stat().st_size)
+    if any(total > most for total in itertools.accumulate(sizes)):
+        raise DataError(f"{path} would unpack to more than {most:,} bytes; unpack it yourself and name the folder")
 
 
 def _check_names(path: Path, names: Iterable[str]) -> None:

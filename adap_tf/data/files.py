@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from adap_tf.data.images import NO_IMAGE, Array, Form, StoredImages, each, reason, shape_of
+from adap_tf.data.images import FORMATS, NO_IMAGE, Array, Form, StoredImages, each, reason, shape_of
 from adap_tf.data.problems import DataError, Problems
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -23,7 +23,12 @@ def read_file(path: str) -> bytes:
 
 def images_below(folder: Path) -> Iterator[Path]:
     """The image files in a folder and those below it, in the order of their paths; hidden ones are left out."""
+    entered: set[str] = set()  # each folder once: links may lead back to one, and round for ever
     for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in entered:
+            folders.clear()
+            continue
+        entered.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
@@ -63,7 +68,7 @@ def glance(path: str, form: Form | None = None) -> tuple[int, int, int]:
         DataError: it is missing, cut off, no image, or not what the form wants.
     """
     try:
-        with open(path, "rb") as file, Image.open(file) as image:
+        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             shape, kind = shape_of(image), image.format
             if form is not None:
                 form.check(shape)

@@ -16,10 +16,15 @@ from adap_tf.data.problems import DataError, Problems
 
 MODES = {1: "L", 3: "RGB"}
 CHANNELS = {"1": 1, "L": 1, "LA": 1, "P": 3, "RGB": 3, "RGBA": 3, "CMYK": 3, "YCbCr": 3}
+# of all that Pillow reads: an EPS file, whatever its name, would be run by Ghostscript
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+MOST_PIXELS = 2**26  # of an image: 192 MiB in colours, for each thread; below 89 million, where Pillow begins to warn
+TOO_LARGE = f"has more than {MOST_PIXELS:,} pixels; scale it down"
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF, and what there says that the image lies on its side
 IN_MEMORY = 2**29  # bytes: data sets that are no larger are decoded once and kept
 AT_ONCE = 1024  # images that are looked at, before the next are
-NO_IMAGE = (OSError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for what it cannot read
+BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # an error, where warnings are
+NO_IMAGE = (OSError, SyntaxError, *BOMBS)  # what Pillow raises for what it cannot read
 THREADS = (os.cpu_count() or 1) + 2  # Pillow decodes outside of Python's lock, but many threads wait for one another
 
 Result = TypeVar("Result")
@@ -122,7 +127,7 @@ class Form:
         """
         mode, size = MODES[self.channels], (self.width, self.height)
         try:
-            with Image.open(io.BytesIO(encoded)) as image:
+            with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
                 self.check(shape_of(image))
                 if image.size not in (size, size[::-1]):
                     image.draft(mode, (max(size), max(size)))  # a JPEG is decoded at half its size if that is enough
@@ -138,8 +143,10 @@ def shape_of(image: Image.Image) -> tuple[int, int, int]:
     """Height, width and channels of an image that stands upright, which it tells before it is decoded.
 
     Raises:
-        ValueError: its pixels are not of 8 bits.
+        ValueError: its pixels are not of 8 bits, or too many.
     """
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(TOO_LARGE)
     if image.mode not in CHANNELS:
         raise ValueError(f"has pixels of the kind {image.mode}; convert it to 8 bits, or give arrays in an npz file")
     exif = Image.Image.getexif(image)  # the base class's: that of PNG files decodes them to look behind the pixels
@@ -248,6 +255,8 @@ def reason(error: Exception) -> str:
         return "is missing"
     if isinstance(error, UnidentifiedImageError):
         return "is no image"
+    if isinstance(error, BOMBS):
+        return TOO_LARGE
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
     return f"cannot be read as an image: {error}" if isinstance(error, NO_IMAGE) else str(error)

@@ -76,6 +76,8 @@ def _array(path: Path, name: str, found: Mapping[str, np.ndarray]) -> np.ndarray
     """An array of the file; one of objects holds programs, which are not run."""
     try:
         return found[name]
+    except MemoryError:
+        raise DataError(f"{path}: {name} does not fit into memory") from None
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise
