@@ -17,17 +17,20 @@ def export_saved_model(network: keras.Model, path: str | Path) -> None:
     - `float`: `image` float32 in [0, 1], to the same; differentiable by the image.
 
     Args:
-        network: built Keras model with one input of images in [0, 1].
+        network: built Keras model with one input of images in [0, 1]; a subclassed one must have been called.
         path: folder to write.
     """
-    shape = network.input_shape
+    # A subclassed model has no `input_shape`, but remembers what it was built on, a batch of some size.
+    seen = getattr(network, "input_shape", None) or network.get_build_config()["input_shape"]
+    shape = (None, *seen[1:])
+    tasks = network.compute_output_spec(keras.KerasTensor(shape), training=False).shape[-1]
 
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
         # No image is no work; and oneDNN's strided convolutions give an empty batch their input's shape.
         score = tf.cond(
             tf.shape(image)[0] > 0,
             lambda: network(as_unit_range(image), training=False),
-            lambda: tf.zeros((0, network.output_shape[-1])),
+            lambda: tf.zeros((0, tasks)),
         )
         return {"score": score, "probability": tf.sigmoid(score)}
 
