@@ -116,7 +116,7 @@ class AdversarialModel(keras.Model):
         return {name: getattr(self, name) for name in self._estimator_names}
 
     def call(self, image: Any, training: bool = False) -> tf.Tensor:
-        """The logits `[B, C]` of the network, of images in [0, 1] or uint8, or of a batch that is a dict with them."""
+        """The logits `[B, C]` of the network, of images in [0, 1] or uint8, or of a dict that holds them."""
         image = image["image"] if isinstance(image, Mapping) else image
         return self.network(as_unit_range(image), training=training)
 
@@ -200,8 +200,8 @@ class AdversarialModel(keras.Model):
             options.setdefault("validation_data", (x[-held_out:], y[-held_out:]))
             x, y = x[:-held_out], y[:-held_out]
         batch_size = batch_size or min(128, len(x))
-        options.setdefault("steps_per_epoch", len(x) // batch_size)
-        options.setdefault("validation_batch_size", batch_size)
+        options["steps_per_epoch"] = options.get("steps_per_epoch") or len(x) // batch_size
+        options["validation_batch_size"] = options.get("validation_batch_size") or batch_size
         return batches(
             x,
             y,
@@ -209,7 +209,7 @@ class AdversarialModel(keras.Model):
             positives_per_batch=None if self.method.sampling == "shuffle" else -1,
             separate=self.method.sampling == "separate",
             seed=self.seed,
-            first_step=int(self.steps_taken),
+            first_step=int(self.steps_taken.numpy()),
         )
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
