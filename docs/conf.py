@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sphinx.util.inspect import signature, stringify_signature
+
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
@@ -22,6 +24,7 @@ napoleon_use_ivar = True  # attributes are a list in their class, and no entries
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 100
+highlight_language = "none"  # most examples are commands and what they print
 
 # What stands in backticks becomes a link where it names something on these pages, and is code elsewhere.
 default_role = "py:obj"
@@ -42,6 +45,16 @@ def put_readme_first(app: Any, page: str, source: list[str]) -> None:
         source[0] = text + "\n" + source[0]
 
 
+def arguments_of(
+    app: Any, what: str, name: str, value: Any, options: Any, found: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """The arguments of a Keras model, which its base class hides behind `__new__`."""
+    if what == "class" and found == "(*args, **kwargs)":
+        found = stringify_signature(signature(value.__init__, bound_method=True), unqualified_typehints=True)
+    return found, returned
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     app.connect("source-read", put_readme_first)
+    app.connect("autodoc-process-signature", arguments_of)
