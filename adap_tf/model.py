@@ -123,8 +123,9 @@ class AdversarialModel(keras.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Not for the trainer, whose method and attack are no layers: says what to call instead."""
         raise NotImplementedError(
-            "an AdversarialModel is not saved whole: save_weights keeps its state (ModelCheckpoint: "
-            "save_weights_only=True, to a file *.weights.h5), network.save or adap_tf.export_saved_model what it trained"
+            "an AdversarialModel is not saved whole: save_weights keeps its state (ModelCheckpoint with "
+            "save_weights_only=True, to a file *.weights.h5), "
+            "and network.save or adap_tf.export_saved_model what it has trained"
         )
 
     def compile(
@@ -387,7 +388,7 @@ class AdversarialModel(keras.Model):
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """What `evaluate` says of a single batch."""
         _refuse_weights(sample_weight)
-        return self.evaluate(*((x, y) if y is not None else ([x],)), verbose=0, return_dict=return_dict)
+        return self.evaluate([x] if y is None else x, y, verbose=0, return_dict=return_dict)
 
     def _make_evaluator(self, batch_size: int, threat: PGD) -> Evaluator:
         with self.distribute_strategy.scope():
