@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow lint format audit clean
+.PHONY: help train test test-slow lint format docs audit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,8 +37,13 @@ audit: ## known faults of the dependencies, by PyPI
 	build/audit/bin/python -m pip install -qq --disable-pip-version-check --no-input 'pip-audit~=2.10'
 	build/audit/bin/pip-audit --strict --progress-spinner off --requirement requirements.txt
 
+# Every page anew, since a page that is not read again does not warn again.
+docs: $(READY) ## write the documentation to site/
+	$(BIN)/python -m sphinx -q -W --keep-going -E docs site
+	@echo 'site/index.html'
+
 clean: ## remove .venv, caches and build output; runs/ stays
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find adap_tf train tuning experiments benchmarks tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The stamp is written last, so an interrupted installation starts afresh.

@@ -27,6 +27,10 @@ class Reach:
 
     Raises:
         ValueError: a share is not from 0 to 1.
+
+    >>> only_negatives = Reach(positives=0.0)
+    >>> only_negatives.share(tf.zeros([2, 4]), tf.constant([[1.0], [0.0]])).numpy().tolist()
+    [[0.0], [1.0]]
     """
 
     positives: float = 1.0

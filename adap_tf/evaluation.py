@@ -121,6 +121,10 @@ class Evaluator:
             found[name] = self._spread.joined(rounds, n)
         return found
 
+    def rounds(self, n: int) -> int:
+        """How many batches, or rounds of them on the replicas, `scores` goes through for `n` examples."""
+        return len(self.threats) * len(self._spread.places(n))
+
     def average_precision(
         self, image: Array, label: np.ndarray, ids: np.ndarray | None = None
     ) -> dict[str, dict[str, Any]]:

@@ -40,13 +40,13 @@ def export_saved_model(network: keras.Model, path: str | Path, features: Feature
     are no image are refused with an `InvalidArgumentError`.
 
     Args:
-        network: built Keras model with one input of images or features in [0, 1].
+        network: built Keras model with one input of images or features in [0, 1]; a subclassed one must have been called.
         path: folder to write.
         features: the columns, of a network for tables.
     """
     archive = keras.export.ExportArchive()
     archive.track(network)
-    for name, signature in _signatures(network.input_shape[1:], features).items():
+    for name, signature in _signatures(_input_shape(network), features).items():
         archive.add_endpoint(name, _endpoint(network, signature), input_signature=[signature.spec])
     archive.write_out(str(path), verbose=False)
 
@@ -68,14 +68,20 @@ def onnx_model(network: keras.Model, features: Features | None = None) -> bytes:
 
     if any(layer.compute_dtype == "bfloat16" for layer in network.layers):
         raise ValueError("the network computes in bfloat16, which ONNX's convolutions do not")
-    signature = _signatures(network.input_shape[1:], features)["float" if features is None else "serving_default"]
+    signature = _signatures(_input_shape(network), features)["float" if features is None else "serving_default"]
     function = tf.function(lambda given: _outputs(network(signature.prepared(given), training=False)), autograph=False)
     model, _ = tf2onnx.convert.from_function(function, input_signature=[signature.spec], opset=OPSET)
     return model.SerializeToString()
 
 
+def _input_shape(network: keras.Model) -> tuple[int | None, ...]:
+    """The shape of an example. A subclassed network knows none, but remembers what it was built on."""
+    return (getattr(network, "input_shape", None) or network.get_build_config()["input_shape"])[1:]
+
+
 def _endpoint(network: keras.Model, signature: _Signature) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """The function of a signature."""
+    scores = network.compute_output_spec(keras.KerasTensor((None, *_input_shape(network))), training=False)
 
     def serve(given: tf.Tensor) -> dict[str, tf.Tensor]:
         given = tf.ensure_shape(given, signature.spec.shape)  # nobody else looks: a loaded signature takes any
@@ -83,7 +89,7 @@ def _endpoint(network: keras.Model, signature: _Signature) -> Callable[[tf.Tenso
         score = tf.cond(
             tf.shape(given)[0] > 0,
             lambda: network(signature.prepared(given), training=False),
-            lambda: tf.zeros((0, network.output_shape[-1]), network.outputs[0].dtype),
+            lambda: tf.zeros((0, scores.shape[-1]), scores.dtype),
         )
         return _outputs(score)
 

@@ -2,18 +2,7 @@
 
     loss + λ · (sum of the regularisers)
 
-Nothing outside this file branches on a method's name. A method of your own is one more `Method`:
-
->>> mine = Method(
-...     "mine",
-...     loss=AveragePrecision("adversarial"),
-...     regularisers=(Listwise(),),
-...     attack=CrossEntropy("adversarial"),
-... )
->>> mine.views
-('clean', 'adversarial')
->>> mine.tuned(lam=0.4, gamma1=0.9).loss.gamma1
-0.9
+Nothing outside this file branches on a method's name. A method of your own is one more `Method`.
 """
 
 from collections.abc import Mapping
@@ -61,6 +50,19 @@ class Method:
         pretrained: the method whose network lends its trunk to the start; None starts from scratch.
         selection: the view whose validation AP chooses the epoch that is kept.
         grids: values that the paper searches, by hyperparameter.
+
+    A method of your own, for `AdversarialModel(network, mine, …)`:
+
+    >>> mine = Method(
+    ...     "mine",
+    ...     loss=AveragePrecision("adversarial"),
+    ...     regularisers=(Listwise(),),
+    ...     attack=CrossEntropy("adversarial"),
+    ... )
+    >>> mine.views
+    ('clean', 'adversarial')
+    >>> mine.tuned(lam=0.4, gamma1=0.9).loss.gamma1
+    0.9
     """
 
     name: str
@@ -110,7 +112,7 @@ class Method:
 
     @property
     def signals(self) -> tuple[str, ...]:
-        """What the terms are called in logs, in their order: by name, and by view too where a name comes twice."""
+        """What the terms are called in logs, in their order; with the view too where a name comes twice."""
         names = [term.name for term in self.terms]
         return tuple(
             name if names.count(name) == 1 else estimator_key(term)
@@ -119,7 +121,7 @@ class Method:
 
     @property
     def hyperparameters(self) -> frozenset[str]:
-        """The hyperparameters that make a difference to it: fields of its terms, `lam` and `peek`."""
+        """The hyperparameters that make a difference to it, among fields of its terms, `lam` and `peek`."""
         own = {name for term in self.used for name in fields_of(term)}
         weighs = {"lam"} if self.regularisers else set()
         looks = {"peek"} if self.attack is not None and self.attack.joint else set()

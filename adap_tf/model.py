@@ -12,8 +12,9 @@ import tensorflow as tf
 from adap_tf.adversary import EVERYTHING, Reach, perturbed
 from adap_tf.attacks import PGD, Attack
 from adap_tf.data.examples import as_unit_range, checked_labels
+from adap_tf.data.pipeline import batches
 from adap_tf.estimators import RowTable
-from adap_tf.evaluation import PGD10, Evaluator, arrays_of
+from adap_tf.evaluation import PGD10, Evaluator, arrays_of, summary
 from adap_tf.finite import all_finite, refuse_unless
 from adap_tf.methods import Method, estimator_key, find_method
 from adap_tf.noise import Noise
@@ -114,14 +115,16 @@ class AdversarialModel(keras.Model):
         """The estimators by (term, view), such as "P_clean"."""
         return {name: getattr(self, name) for name in self._estimator_names}
 
-    def call(self, image: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """The logits `[B, C]` of the network, of images in [0, 1] or uint8."""
+    def call(self, image: Any, training: bool = False) -> tf.Tensor:
+        """The logits `[B, C]` of the network, of images in [0, 1] or uint8, or of a dict that holds them."""
+        image = image["image"] if isinstance(image, Mapping) else image
         return self.network(as_unit_range(image), training=training)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Not for the trainer, whose method and attack are no layers: says what to call instead."""
         raise NotImplementedError(
-            "an AdversarialModel is not saved whole: save_weights keeps its state, "
+            "an AdversarialModel is not saved whole: save_weights keeps its state (ModelCheckpoint with "
+            "save_weights_only=True, to a file *.weights.h5), "
             "and network.save or adap_tf.export_saved_model what it has trained"
         )
 
@@ -164,18 +167,51 @@ class AdversarialModel(keras.Model):
         )
         self.optimizer.build(self.network.trainable_variables)
 
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As `keras.Model.fit`, on a data set of batches such as `adap_tf.data.batches` gives.
+    def fit(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """As `keras.Model.fit`, on arrays, or on a data set of batches such as `adap_tf.data.batches` gives.
+
+        Args:
+            x: images `[n, ...]`, float in [0, 1] or uint8, from which batches are drawn as the method has it
+                (`Method.sampling`); or a data set of batches.
+            y: labels where `x` is an array, `[n]` or `[n, C]`: 0, 1 or NaN for unknown.
+            batch_size: examples in a batch drawn from arrays, 128 by default. An epoch has `n // batch_size` steps; the
+                next call goes on with the batches that come then.
+            *args: as in Keras.
+            **kwargs: as in Keras; weights of samples or classes are refused.
 
         Raises:
-            ValueError: the data set has no end and there is no `steps_per_epoch`.
+            ValueError: the data set has no end and there is no `steps_per_epoch`, or there are weights.
         """
+        _refuse_weights(kwargs.get("sample_weight"))
+        _refuse_weights(kwargs.get("class_weight"))
+        if y is not None:
+            x = self._drawn(x, y, batch_size, kwargs)
         endless = isinstance(x, tf.data.Dataset) and x.cardinality() == tf.data.INFINITE_CARDINALITY
         if endless and kwargs.get("steps_per_epoch") is None:
             raise ValueError("the data set has no end: give steps_per_epoch=, usually len(images) // batch_size")
         if isinstance(x, tf.data.Dataset):
-            kwargs.setdefault("shuffle", False)  # Keras warns that it cannot
-        return super().fit(x, *args, **kwargs)
+            kwargs["shuffle"] = False  # Keras warns that it cannot
+        return super().fit(x, None, None, *args, **kwargs)
+
+    def _drawn(self, x: Any, y: Any, batch_size: int | None, options: dict[str, Any]) -> tf.data.Dataset:
+        """Batches of arrays; what `fit` has to know of them goes into its options."""
+        if held_out := int(len(x) * options.pop("validation_split", 0.0)):
+            options.setdefault("validation_data", (x[-held_out:], y[-held_out:]))
+            x, y = x[:-held_out], y[:-held_out]
+        batch_size = batch_size or min(128, len(x))
+        options["steps_per_epoch"] = options.get("steps_per_epoch") or len(x) // batch_size
+        options["validation_batch_size"] = options.get("validation_batch_size") or batch_size
+        return batches(
+            x,
+            y,
+            batch_size,
+            positives_per_batch=None if self.method.sampling == "shuffle" else -1,
+            separate=self.method.sampling == "separate",
+            seed=self.seed,
+            first_step=int(self.steps_taken.numpy()),
+        )
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step on a batch, or on this replica's part of it.
@@ -302,7 +338,7 @@ class AdversarialModel(keras.Model):
         x: Any = None,
         y: Any = None,
         batch_size: int | None = None,
-        verbose: Any = 0,
+        verbose: Any = "auto",
         sample_weight: Any = None,
         steps: int | None = None,
         callbacks: Any = None,
@@ -315,24 +351,44 @@ class AdversarialModel(keras.Model):
             x: images, or a data set of batches (dicts with "image" and "label", or tuples).
             y: labels where `x` is an array, `[n]` or `[n, C]`.
             batch_size: examples that a replica scores at once, 256 by default.
-            verbose: as in Keras; nothing is printed.
+            verbose: as in Keras. A step is a batch, clean or attacked.
             sample_weight: must be None.
             steps: number of batches to take; all by default.
-            callbacks: as in Keras; none is called.
+            callbacks: as in Keras; a batch's logs are empty, since AP is one of all the data.
             return_dict: whether to return a dict rather than a list.
             **kwargs: what `fit` hands over besides.
 
         Returns:
             `ap` and `robust_ap`, means over the tasks, as a dict or a list in that order.
+
+        Raises:
+            ValueError: there are weights, labels are missing, or the data set is empty or has no end and no `steps`.
         """
         _refuse_weights(sample_weight)
         if steps is not None and y is None:
             x = itertools.islice(iter(x), steps)
         elif steps is not None:
             x, y = (array[: steps * (batch_size or 256)] for array in (x, y))
+        elif isinstance(x, tf.data.Dataset) and x.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ValueError("the data set has no end: give steps= (in fit, validation_steps=)")
+        image, label = arrays_of(x, y)
         evaluator = self._evaluator(batch_size or 256, self.threat)
-        found = {name: entry["ap"] for name, entry in evaluator.average_precision(*arrays_of(x, y)).items()}
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            rounds = evaluator.rounds(len(image))
+            callbacks = keras.callbacks.CallbackList(
+                callbacks, add_progbar=verbose != 0, verbose=verbose, epochs=1, steps=rounds, model=self
+            )
+        number = itertools.count()
+        callbacks.on_test_begin()
+        scores = evaluator.scores(image, label, lambda *_: callbacks.on_test_batch_end(next(number), {}))
+        found = {name: entry["ap"] for name, entry in summary(scores, label).items()}
+        callbacks.on_test_end(found)
         return found if return_dict else list(found.values())
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """What `evaluate` says of a single batch."""
+        _refuse_weights(sample_weight)
+        return self.evaluate([x] if y is None else x, y, verbose=0, return_dict=return_dict)
 
     def _make_evaluator(self, batch_size: int, threat: PGD) -> Evaluator:
         with self.distribute_strategy.scope():
@@ -378,7 +434,9 @@ class AdversarialModel(keras.Model):
             batch |= self._without_rows(batch["image"], batch.get("label"))
         size = batch["image"].shape[0]
         if size is None:
-            raise ValueError("batches must all be of one size: batch(…, drop_remainder=True)")
+            raise ValueError(
+                "batches must all be of one size: fit on arrays or on a tf.data set with batch(…, drop_remainder=True)"
+            )
         for name in ("label", "row"):
             if batch[name].shape != (size, self.tasks):
                 raise ValueError(
@@ -392,7 +450,7 @@ class AdversarialModel(keras.Model):
         if self.method.needs_rows:
             raise ValueError(
                 f"method {self.method.name!r} needs to know which positive is which: "
-                "fit on adap_tf.data.batches(x, y, …) or on adap_tf.data.with_rows(dataset)"
+                "fit on arrays, or on adap_tf.data.batches(x, y, …) or adap_tf.data.with_rows(dataset)"
             )
         if label is None:
             raise ValueError("labels are missing: give pairs (image, label)")

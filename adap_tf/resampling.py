@@ -51,6 +51,11 @@ def bootstrap(
 
     Returns:
         `[samples]` by name.
+
+    >>> labels, scores = np.arange(40) < 5, np.arange(40.0)
+    >>> samples = bootstrap({"right": -scores, "reversed": scores}, labels, samples=200)
+    >>> samples["right"].min().item(), (samples["right"] > samples["reversed"]).all().item()
+    (1.0, True)
     """
     rng = np.random.default_rng(seed)
     ranked = {}

@@ -69,6 +69,26 @@ def test_a_fresh_process_gives_the_scores_bit_for_bit(rng, tmp_path):
             np.testing.assert_allclose(found[f"{name}_probability_{size}"], 1 / (1 + np.exp(-wanted)), atol=1e-6)
 
 
+class Subclassed(keras.Model):
+    """Knows neither the shape of its input nor that of its output."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = [keras.layers.Flatten(), keras.layers.Dense(2)]
+
+    def call(self, image, training=False):
+        return self.parts[1](self.parts[0](image))
+
+
+def test_a_subclassed_network_is_exported_too(rng, tmp_path):
+    network, images = Subclassed(), rng.uniform(size=(5, *SHAPE)).astype(np.float32)
+    wanted = network(images[:3])
+    adap_tf.export_saved_model(network, tmp_path / "export")
+    serve = tf.saved_model.load(str(tmp_path / "export")).signatures["float"]
+    np.testing.assert_allclose(serve(image=tf.constant(images))["score"][:3], wanted, atol=1e-6)
+    assert serve(image=tf.zeros((0, *SHAPE)))["score"].shape == (0, 2)
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """The network of a compiled trainer with 977 positives, and what was exported of it."""

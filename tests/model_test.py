@@ -330,7 +330,6 @@ def plain_model(method="ce", **options):
 def test_what_fit_cannot_use_is_refused_in_words(rng):
     image, label = float32_data(rng)
     model = plain_model()
-    model.fit(image, label, batch_size=16, verbose=0)  # knows its positives and needs no rows
     with pytest.raises(ValueError, match="weights do not belong"):
         model.fit(image, label, sample_weight=np.ones(64), batch_size=16, verbose=0)
     with pytest.raises(ValueError, match="weights do not belong"):
@@ -343,15 +342,115 @@ def test_what_fit_cannot_use_is_refused_in_words(rng):
         model.compile(loss="mse")
     with pytest.raises(ValueError, match="the data set is empty"):
         model.evaluate(tf.data.Dataset.from_tensor_slices((image, label)).batch(8).take(0))
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"0 for a negative \(not -1\)"):
+    with pytest.raises(ValueError, match="weights do not belong"):
+        model.fit(batches(image, label, 16), steps_per_epoch=1, class_weight={0: 1.0, 1: 2.0}, verbose=0)
+    with pytest.raises(ValueError, match="no end: give steps="):
+        model.evaluate(batches(image, label, 16))
+    with pytest.raises(ValueError, match=r"0 for a negative \(not -1\)"):
         model.fit(image, 2 * label - 1, batch_size=16, verbose=0)
+    wrong = tf.data.Dataset.from_tensor_slices((image, 2 * label - 1)).batch(16, drop_remainder=True)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"0 for a negative \(not -1\)"):
+        model.fit(wrong, verbose=0)
 
 
-def test_a_single_batch_can_be_trained_on(rng):
+@pytest.mark.parametrize(("method", "positives"), [("adap_ln", 8), ("ce", None)])
+def test_fit_on_arrays_draws_the_methods_batches(rng, method, positives):
+    image, label = float32_data(rng)
+    found = []
+    for data in ((image, label, 16), (batches(image, label, 16, positives_per_batch=positives), None, None)):
+        keras.utils.set_random_seed(3)
+        model = plain_model(method)
+        model.fit(*data, steps_per_epoch=None if data[1] is not None else 4, epochs=2, verbose=0)
+        assert int(model.steps_taken) == 8
+        found.append(model.network.get_weights()[0])
+    np.testing.assert_array_equal(*found)
+
+
+def test_fit_on_arrays_goes_on_where_it_was(rng):
+    image, label = float32_data(rng)
+    found = []
+    for calls in (1, 2):
+        keras.utils.set_random_seed(3)
+        model = plain_model("adap_ln")
+        for _ in range(calls):
+            model.fit(image, label, batch_size=16, epochs=2 // calls, verbose=0)
+        found.append(model.network.get_weights()[0])
+    np.testing.assert_array_equal(*found)
+
+
+def test_fit_on_arrays_holds_out_the_last(rng):
     image, label = float32_data(rng)
     model = plain_model("adap_ln")
-    model.train_on_batch(next(iter(batches(image, label, 16))))
+    logs = model.fit(image[:50], label[:50], validation_split=0.2, verbose=0).history  # a batch of 40, which is all
     assert int(model.steps_taken) == 1
+    assert logs["val_ap"] == model.evaluate(image[40:50], label[40:50], verbose=0)[:1]
+
+
+def test_a_single_batch_can_be_trained_on_and_evaluated(rng):
+    image, label = float32_data(rng)
+    model = plain_model("adap_ln")
+    batch = next(iter(batches(image, label, 16)))
+    model.train_on_batch(batch)
+    assert int(model.steps_taken) == 1
+    wanted = model.evaluate(batch["image"], batch["label"], return_dict=True)
+    assert model.test_on_batch(batch, return_dict=True) == wanted
+    assert model.test_on_batch(batch["image"], batch["label"]) == list(wanted.values())
+    np.testing.assert_allclose(
+        model.predict(batches(image, label, 16), steps=1, verbose=0), model.predict(batch["image"], verbose=0)
+    )
+
+
+class Heard(keras.callbacks.Callback):
+    """Notes what it is told of an evaluation."""
+
+    def __init__(self):
+        super().__init__()
+        self.notes = []
+
+    def on_test_begin(self, logs=None):
+        self.notes.append("begin")
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.notes.append(batch)
+
+    def on_test_end(self, logs=None):
+        self.notes.append(logs)
+
+
+def test_evaluate_tells_its_callbacks_and_prints_as_keras_does(rng, capsys):
+    image, label = float32_data(rng)
+    model, heard = plain_model(), Heard()
+    found = model.evaluate(image, label, batch_size=32, callbacks=[heard], return_dict=True, verbose=2)
+    assert heard.notes == ["begin", 0, 1, 2, 3, found]  # two batches, clean and attacked
+    printed = capsys.readouterr().out
+    assert printed.startswith("4/4 ")
+    assert f"robust_ap: {found['robust_ap']:.4f}" in printed
+    model.evaluate(image, label, verbose=0)
+    assert capsys.readouterr().out == ""
+
+
+def test_callbacks_keep_stop_restore_and_log(rng, tmp_path):
+    image, label = float32_data(rng)
+    best = {"monitor": "val_robust_ap", "mode": "min"}  # so that it is not the last
+    file = tmp_path / "best.weights.h5"
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(file, save_best_only=True, save_weights_only=True, **best),
+        keras.callbacks.EarlyStopping(patience=1, restore_best_weights=True, **best),
+        keras.callbacks.TensorBoard(tmp_path / "logs", histogram_freq=1, update_freq=1),
+        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+        keras.callbacks.BackupAndRestore(tmp_path / "backup"),
+    ]
+    model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), "adap_lpn", 16, attack=ATTACK, threat=ATTACK)
+    model.compile(keras.optimizers.Adam(1e-2))
+    data = {"validation_data": (image, label), "callbacks": callbacks}
+    history = model.fit(image, label, batch_size=16, epochs=30, verbose=0, **data).history["val_robust_ap"]
+    assert len(history) < 30
+    assert model.evaluate(image, label, verbose=0)[1] == min(history) < history[-1]
+    other = plain_model("adap_lpn", threat=ATTACK)
+    other.load_weights(file)
+    assert other.evaluate(image, label, verbose=0)[1] == min(history)
+    np.testing.assert_array_equal(other.estimators["P_clean"].u, model.estimators["P_clean"].u)
+    assert list((tmp_path / "logs" / "validation").glob("events*"))
 
 
 def test_an_endless_data_set_is_evaluated_for_so_many_steps(rng):
@@ -397,6 +496,7 @@ def test_fit_in_a_strategys_scope_equals_fit_without(rng):
         model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), "adap_lpn", 16)
         model.compile(keras.optimizers.SGD(0.1))
         model.fit(batches(image, label, 16, seed=1), steps_per_epoch=4, epochs=2, verbose=0)
+        model.fit(image, label, batch_size=16, verbose=0)
         return model.network.get_weights()
 
     alone = trained()

@@ -144,7 +144,7 @@ def pyproject() -> dict:
 def asked() -> dict[str, Requirement]:
     """The ranges of the base, of TensorFlow's one wheel and of the tools, by canonical name."""
     extras = pyproject()["optional-dependencies"]
-    lines = [*pyproject()["dependencies"], *extras["gpu"], *extras["dev"]]
+    lines = [*pyproject()["dependencies"], *extras["gpu"], *extras["dev"], *extras["docs"]]
     return {canonicalize_name(r.name): r for r in map(Requirement, lines)}
 
 

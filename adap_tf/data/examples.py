@@ -21,6 +21,12 @@ class Examples:
 
     Raises:
         ValueError: lengths differ, images lie outside their range, or labels are neither 0, 1 nor NaN.
+
+    >>> examples = Examples(np.zeros((3, 8, 8, 1)), np.array([[1, 0], [0, np.nan], [1, 1]]))
+    >>> examples.positives, examples.known
+    ((2, 1), (3, 2))
+    >>> examples.rows.tolist()
+    [[0, -1], [-1, -1], [1, 0]]
     """
 
     image: Array

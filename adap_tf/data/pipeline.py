@@ -130,6 +130,10 @@ def with_rows(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
     Returns:
         Dicts of `image`, `label` `[C]` and `row` `[C]`.
+
+    >>> pairs = tf.data.Dataset.from_tensor_slices((np.zeros((4, 8, 8, 1)), [1, 0, 0, 1]))
+    >>> [int(example["row"][0]) for example in with_rows(pairs)]
+    [0, -1, -1, 1]
     """
     tasks = tf.TensorShape(dataset.element_spec[1].shape).num_elements()
 

@@ -36,6 +36,13 @@ class Sampler:
     Raises:
         ValueError: the batch is larger than the data, positives are asked for and there are none, or a number
             is out of range.
+
+    >>> sampler = Sampler(np.array([1, 1, 0, 0, 0, 0]), batch_size=3, positives_per_batch=1)
+    >>> drawn = [sampler.indices(step).numpy() for step in range(2)]
+    >>> [int((batch < 2).sum()) for batch in drawn]  # a positive each,
+    [1, 1]
+    >>> len(set(np.concatenate(drawn).tolist()))  # and nobody twice
+    6
     """
 
     def __init__(
