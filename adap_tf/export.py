@@ -40,7 +40,7 @@ def export_saved_model(network: keras.Model, path: str | Path, features: Feature
     are no image are refused with an `InvalidArgumentError`.
 
     Args:
-        network: built Keras model with one input of images or features in [0, 1]; a subclassed one must have been called.
+        network: built Keras model with one input of images or features in [0, 1]; a subclassed one that was called.
         path: folder to write.
         features: the columns, of a network for tables.
     """
