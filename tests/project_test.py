@@ -30,6 +30,7 @@ ORDER = (
     "adap_tf.data.bdd100k",
     "adap_tf.data.npz",
     "adap_tf.data.folder",
+    "adap_tf.data.columns",
     "adap_tf.data.table",
     "adap_tf.data.splits",
     "adap_tf.data.sampler",

@@ -1,7 +1,7 @@
 """Image files: what there is in a folder, and whether it is whole."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,14 @@ def read_file(path: str) -> bytes:
     return Path(path).read_bytes()
 
 
-def images_below(folder: Path) -> Iterator[Path]:
-    """The image files in a folder and those below it, in the order of their paths; hidden ones are left out."""
-    for place, folders, names in os.walk(folder, followlinks=True):
+def images_below(folder: Path, unread: Callable[[OSError], object] | None = None) -> Iterator[Path]:
+    """The image files in a folder and those below it, in the order of their paths; hidden ones are left out.
+
+    Args:
+        folder: where they are.
+        unread: told of folders that cannot be read, which are left out.
+    """
+    for place, folders, names in os.walk(folder, onerror=unread, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:

@@ -4,9 +4,9 @@ import io
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -18,9 +18,11 @@ MODES = {1: "L", 3: "RGB"}
 CHANNELS = {"1": 1, "L": 1, "LA": 1, "P": 3, "RGB": 3, "RGBA": 3, "CMYK": 3, "YCbCr": 3}
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF, and what there says that the image lies on its side
 IN_MEMORY = 2**29  # bytes: data sets that are no larger are decoded once and kept
+PIXELS = 2**27  # of the largest image that is decoded: a small file may claim to be far larger
 AT_ONCE = 1024  # images that are looked at, before the next are
 NO_IMAGE = (OSError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for what it cannot read
 THREADS = (os.cpu_count() or 1) + 2  # Pillow decodes outside of Python's lock, but many threads wait for one another
+END = object()  # of elements
 
 Result = TypeVar("Result")
 _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="images")
@@ -65,6 +67,15 @@ def same_images(one: Array, other: Array) -> bool:
     return isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and np.array_equal(one, other)
 
 
+def ahead(elements: Iterator[Result]) -> Iterator[Result]:
+    """The same elements; one is made while whoever asks is busy with the one before."""
+    with ThreadPoolExecutor(1) as maker:
+        waiting = maker.submit(next, elements, END)
+        while (made := waiting.result()) is not END:
+            waiting = maker.submit(next, elements, END)
+            yield cast(Result, made)
+
+
 def read_ahead(images: Array, batches: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Places and the examples there, batch by batch; one is read while whoever asks is busy with the one before.
 
@@ -72,15 +83,7 @@ def read_ahead(images: Array, batches: Iterable[np.ndarray]) -> Iterator[tuple[n
         images: `[n, ...]`.
         batches: the places `[k]` of each batch.
     """
-    with ThreadPoolExecutor(1) as reader:
-        waiting: list[tuple[np.ndarray, Future[np.ndarray]]] = []
-        for places in batches:
-            waiting.append((places, reader.submit(images.__getitem__, places)))
-            if len(waiting) > 1:
-                places, read = waiting.pop(0)
-                yield places, read.result()
-        for places, read in waiting:
-            yield places, read.result()
+    return ahead((places, images[places]) for places in batches)
 
 
 @dataclass(frozen=True)
@@ -138,8 +141,10 @@ def shape_of(image: Image.Image) -> tuple[int, int, int]:
     """Height, width and channels of an image that stands upright, which it tells before it is decoded.
 
     Raises:
-        ValueError: its pixels are not of 8 bits.
+        ValueError: its pixels are not of 8 bits, or too many.
     """
+    if image.width * image.height > PIXELS:
+        raise ValueError(f"has {image.width}×{image.height} pixels; an image may have {PIXELS:,}")
     if image.mode not in CHANNELS:
         raise ValueError(f"has pixels of the kind {image.mode}; convert it to 8 bits, or give arrays in an npz file")
     exif = Image.Image.getexif(image)  # the base class's: that of PNG files decodes them to look behind the pixels
@@ -191,6 +196,19 @@ class StoredImages(Images):
         except (OSError, ValueError) as error:
             raise DataError(f"{key} {reason(error)}") from None
 
+    def all(self, problems: Problems, quiet: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """The images that can be decoded, uint8 `[k, height, width, channels]`, and their places `[k]`.
+
+        Args:
+            problems: takes what was wrong with the others.
+            quiet: whether to show no progress bar.
+
+        Raises:
+            DataError: one cannot be decoded, and such are not to be left out.
+        """
+        kept, pixels = each(self.decoded, self.keys, problems, quiet)
+        return np.reshape(pixels, (len(kept), *self.form.shape)).astype(np.uint8), kept
+
     def checked(self, problems: Problems) -> tuple[Array, np.ndarray]:
         """The images that can be decoded, and their places `[k]`.
 
@@ -201,8 +219,7 @@ class StoredImages(Images):
             DataError: one cannot be decoded, and such are not to be left out.
         """
         if np.prod(self.shape) <= IN_MEMORY:
-            kept, pixels = each(self.decoded, self.keys, problems)
-            return np.reshape(pixels, (len(kept), *self.form.shape)).astype(np.uint8), kept
+            return self.all(problems)
         if problems.skip:
             kept, _ = each(lambda key: bool(self.decoded(key).size), self.keys, problems)
             return self.take(kept), kept
@@ -210,7 +227,7 @@ class StoredImages(Images):
 
 
 def each(
-    look: Callable[[Any], Result], keys: Sequence[Any] | np.ndarray, problems: Problems
+    look: Callable[[Any], Result], keys: Sequence[Any] | np.ndarray, problems: Problems, quiet: bool = False
 ) -> tuple[np.ndarray, list[Result]]:
     """The places of the keys that can be looked at, and what was found there; with a progress bar if it takes long.
 
@@ -218,6 +235,7 @@ def each(
         look: function of a key, which raises `DataError` for a bad one.
         keys: what to look at, several at once.
         problems: takes what was wrong.
+        quiet: whether to show no progress bar.
 
     Raises:
         DataError: a key is bad, and bad ones are not to be left out.
@@ -230,7 +248,9 @@ def each(
             return error
 
     kept, found = [], []
-    with tqdm(desc="looking at images", total=len(keys), unit="image", leave=False, delay=1, disable=None) as bar:
+    with tqdm(
+        desc="looking at images", total=len(keys), unit="image", leave=False, delay=1, disable=quiet or None
+    ) as bar:
         for first in range(0, len(keys), AT_ONCE):
             for place, result in enumerate(_pool.map(tried, keys[first : first + AT_ONCE]), first):
                 bar.update()
