@@ -36,8 +36,8 @@ class Batch(NamedTuple):
 
     def take(self, places: np.ndarray) -> "Batch":
         """The examples at those places."""
-        names, ids = (None if each is None else np.asarray(each)[places].tolist() for each in self[:2])
-        return Batch(names, ids, self.examples[places])
+        ids = None if self.ids is None else np.asarray(self.ids)[places].tolist()
+        return Batch(np.asarray(self.names)[places].tolist(), ids, self.examples[places])
 
 
 class Told(Problems):
