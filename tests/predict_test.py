@@ -16,7 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 import adap_tf
-from adap_tf.data import files, images
+from adap_tf.data import files, pixels
 from train import inputs, listing, predict
 from train.run_folder import write_json
 from train.served import load_served
@@ -80,7 +80,7 @@ def exports(tmp_path_factory, networks):
     return folder
 
 
-def pixels(count=6, shape=SIZE):
+def random_pixels(count=6, shape=SIZE):
     return np.random.default_rng(3).integers(0, 256, (count, *shape), np.uint8)
 
 
@@ -91,7 +91,7 @@ def score_of(network, array):
 @pytest.fixture
 def tree(tmp_path):
     """Six PNG files at two depths, and what is in them, in order."""
-    arrays, names = pixels(), ["a/0.png", "a/1.png", "a/b/2.png", "c/3.png", "c/4.png", "c/5.png"]
+    arrays, names = random_pixels(), ["a/0.png", "a/1.png", "a/b/2.png", "c/3.png", "c/4.png", "c/5.png"]
     for name, array in zip(names, arrays, strict=True):
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,20 +151,20 @@ def test_files_and_folders_stay_in_order(exports, networks, tree, rows):
 
 def test_images_are_read_as_in_training(exports, networks, tmp_path, rows):
     """Another size, grey, and on its side."""
-    array = pixels(1, (20, 30, 3))[0]
+    array = random_pixels(1, (20, 30, 3))[0]
     exif = Image.Exif()
-    exif[images.ORIENTATION] = 6
+    exif[pixels.ORIENTATION] = 6
     Image.fromarray(array).save(tmp_path / "turned.png", exif=exif)
     Image.fromarray(array[..., 0]).save(tmp_path / "grey.png")
     paths = [tmp_path / "turned.png", tmp_path / "grey.png"]
     _, found, _ = rows(exports / "one", *paths)
-    wanted = np.stack([images.Form(*SIZE).decode(path.read_bytes()) for path in paths])
+    wanted = np.stack([pixels.Form(*SIZE).decode(path.read_bytes()) for path in paths])
     np.testing.assert_allclose(numbers(found), score_of(networks["one"], wanted)[:, 0], atol=1e-5)
 
 
 @pytest.mark.parametrize("key", ["image", "x"])
 def test_arrays(exports, networks, tmp_path, rows, key):
-    arrays = pixels()
+    arrays = random_pixels()
     np.savez(tmp_path / "a.npz", **{key: arrays}, label=np.zeros(6))
     status, found, _ = rows(exports / "one", tmp_path / "a.npz", "--batch-size", "4")
     assert status == 0
@@ -173,7 +173,7 @@ def test_arrays(exports, networks, tmp_path, rows, key):
 
 
 def test_arrays_of_floats_take_the_signature_for_them(exports, networks, tmp_path, rows):
-    arrays = pixels()
+    arrays = random_pixels()
     np.savez(tmp_path / "a.npz", x=arrays / 255)
     status, found, _ = rows(exports / "run", tmp_path / "a.npz")
     np.testing.assert_allclose(numbers(found), score_of(networks["one"], arrays)[:, 0], atol=1e-5)
@@ -313,7 +313,7 @@ def test_lines_of_json_and_csv_say_the_same(exports, tree, run, rows, tmp_path):
 
 def test_names_with_commas_quotes_and_line_breaks(exports, tmp_path, rows, run):
     path = tmp_path / 'a "b", \n\x1b[1m.png'
-    Image.fromarray(pixels(1)[0]).save(path, format="png")
+    Image.fromarray(random_pixels(1)[0]).save(path, format="png")
     assert rows(exports / "run", path)[1][0]["input"] == str(path)
     _, out, _ = run(exports / "run", path)
     assert r"\n\x1b[1m.png" in out
@@ -353,7 +353,7 @@ def test_a_table_is_written_whole(exports, tree, run, tmp_path, monkeypatch):
 
 def test_damaged_files_are_told_and_the_rest_goes_on(exports, networks, tree, rows):
     folder, arrays = tree
-    Image.fromarray(pixels(1, (64, 64, 3))[0]).save(folder / "c" / "3b.jpg")
+    Image.fromarray(random_pixels(1, (64, 64, 3))[0]).save(folder / "c" / "3b.jpg")
     whole = (folder / "c" / "3b.jpg").read_bytes()
     (folder / "c" / "3b.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "a" / "0b.png").write_text("no image")
@@ -369,7 +369,7 @@ def test_damaged_files_are_told_and_the_rest_goes_on(exports, networks, tree, ro
 
 
 def test_an_image_with_too_many_pixels(exports, tree, rows, monkeypatch):
-    monkeypatch.setattr(images, "PIXELS", 100)
+    monkeypatch.setattr(pixels, "PIXELS", 100)
     Image.new("L", (11, 10)).save(tree[0] / "d.png")
     status, found, err = rows(exports / "run", tree[0])
     assert (status, len(found)) == (1, 6)
@@ -392,13 +392,13 @@ def test_a_folder_that_cannot_be_read(tree, monkeypatch):
     ("arrays", "told"),
     [
         ({"x": np.array([{}, 1], object)}, "a.npz: x is an array of objects"),
-        ({"x": pixels(2, (8, 8, 1))}, "a.npz holds examples of 8×8×1, and the network takes 8×8×3"),
-        ({"x": pixels(2, (9, 8, 3))}, "a.npz holds examples of 9×8×3, and the network takes 8×8×3"),
+        ({"x": random_pixels(2, (8, 8, 1))}, "a.npz holds examples of 8×8×1, and the network takes 8×8×3"),
+        ({"x": random_pixels(2, (9, 8, 3))}, "a.npz holds examples of 9×8×3, and the network takes 8×8×3"),
         ({"x": np.zeros((2, 8, 8, 3), np.int64)}, "a.npz: x is of int64; save it as uint8"),
         ({"x": np.full((2, 8, 8, 3), 9.0)}, "a.npz: x lies in [9, 9]"),
         ({"y": np.zeros(3)}, "a.npz needs an array image or x; there are: y"),
-        ({"x": pixels(), "image": pixels()}, "a.npz has both image and x"),
-        ({"x": pixels(0)}, "a.npz: x is 0x8x8x3"),
+        ({"x": random_pixels(), "image": random_pixels()}, "a.npz has both image and x"),
+        ({"x": random_pixels(0)}, "a.npz: x is 0x8x8x3"),
     ],
 )
 def test_arrays_that_will_not_do(exports, tree, tmp_path, rows, arrays, told):
@@ -412,7 +412,7 @@ def test_arrays_that_will_not_do(exports, tree, tmp_path, rows, arrays, told):
 
 
 def test_arrays_of_any_size_where_the_signature_takes_them(exports, tmp_path, rows):
-    np.savez(tmp_path / "a.npz", x=pixels(2, (9, 7, 3)))
+    np.savez(tmp_path / "a.npz", x=random_pixels(2, (9, 7, 3)))
     assert len(rows(exports / "one", tmp_path / "a.npz")[1]) == 2
 
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Low to high: a module imports only what stands before it.
 ORDER = (
     "adap_tf.data.problems",
+    "adap_tf.data.pixels",
     "adap_tf.data.images",
     "adap_tf.data.files",
     "adap_tf.data.archives",

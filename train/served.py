@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from adap_tf.data import DataError
-from adap_tf.data.images import MODES, Form
+from adap_tf.data.pixels import MODES, Form
 from train.errors import UsageError, reason
 from train.run_folder import RunFolder, read_json
 

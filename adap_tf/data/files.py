@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from adap_tf.data.images import NO_IMAGE, Array, Form, StoredImages, each, reason, shape_of
+from adap_tf.data.images import Array, StoredImages, each
+from adap_tf.data.pixels import NO_IMAGE, Form, reason, shape_of
 from adap_tf.data.problems import DataError, Problems
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
