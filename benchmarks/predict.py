@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "the same SavedModel on the same random images in memory, in turn, with the ratio pair by pair.",
     )
     parser.add_argument("--backbone", default="resnet18_cifar", help="(%(default)s)")
-    parser.add_argument("--images", type=int, default=1024, help="of 32×32 pixels, in colours (%(default)s)")
+    parser.add_argument("--images", type=int, default=512, help="of 32×32 pixels, in colours (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=256, help="(%(default)s)")
     parser.add_argument("--repeats", type=int, default=10, help="timed runs of each (%(default)s)")
     parser.add_argument("--json", action="store_true", help="the last line is JSON")
