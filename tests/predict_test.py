@@ -177,6 +177,8 @@ def test_arrays_of_floats_take_the_signature_for_them(exports, networks, tmp_pat
     np.savez(tmp_path / "a.npz", x=arrays / 255)
     status, found, _ = rows(exports / "run", tmp_path / "a.npz")
     np.testing.assert_allclose(numbers(found), score_of(networks["one"], arrays)[:, 0], atol=1e-5)
+    np.savez(tmp_path / "b.npz", x=arrays[:, :7] / 255)
+    assert "b.npz holds examples of 7×8×3, and the network takes 8×8×3" in rows(exports / "run", tmp_path / "b.npz")[2]
     status, found, err = rows(exports / "one", tmp_path / "a.npz")
     assert (status, found) == (1, [])
     assert "a.npz holds float32, and the network takes uint8" in err

@@ -58,8 +58,8 @@ class Served:
         serving = _signature(loaded, SERVING)
         if serving is None:
             raise ValueError(f"it has no signature {SERVING!r} of image or features to {' and '.join(OUTPUTS)}")
-        ((self.kind, spec),) = serving.structured_input_signature[1].items()
-        self.shape = tuple(spec.shape[1:])
+        spec = _spec(serving)
+        self.kind, self.shape = spec.name, tuple(spec.shape[1:])
         self._takes = {np.dtype(spec.dtype.as_numpy_dtype): serving}
         if self.kind == IMAGE and (floats := _signature(loaded, FLOAT)) is not None:
             self._takes[np.dtype(np.float32)] = floats
@@ -97,10 +97,9 @@ class Served:
         if examples.dtype not in self._takes:
             kinds = " or ".join(str(kind) for kind in self._takes)
             raise DataError(f"{path} holds {examples.dtype}, and the network takes {kinds}")
-        if not tf.TensorShape(self.shape).is_compatible_with(examples.shape[1:]):
-            wanted, found = (
-                "×".join("?" if n is None else str(n) for n in s) for s in (self.shape, examples.shape[1:])
-            )
+        shape = _spec(self._takes[examples.dtype]).shape[1:]
+        if not shape.is_compatible_with(examples.shape[1:]):
+            wanted, found = ("×".join("?" if n is None else str(n) for n in s) for s in (shape, examples.shape[1:]))
             raise DataError(f"{path} holds examples of {found}, and the network takes {wanted}")
 
     def thresholds_at(self, goal: str | None) -> list[Threshold]:
@@ -129,6 +128,12 @@ def _same(threshold: Threshold, goal: str) -> bool:
         return at == threshold.at and bool(np.isclose(float(level), threshold.level, rtol=1e-9))
     except ValueError:
         return False
+
+
+def _spec(signature: Any) -> tf.TensorSpec:
+    """Of the one input of a signature, with its name."""
+    (spec,) = signature.structured_input_signature[1].values()
+    return spec
 
 
 def _signature(loaded: Any, name: str) -> Any | None:
