@@ -93,6 +93,37 @@ def precision_at_recall(scores: np.ndarray, labels: np.ndarray, recalls: Sequenc
     return found
 
 
+def threshold_at(scores: np.ndarray, labels: np.ndarray, at: str, level: float) -> float:
+    """The threshold of one task that gives a precision or a recall: scores from it on are called positive.
+
+    For a precision it is that of the highest recall among all thresholds whose precision is at least the level; of
+    several with that recall, the highest, which calls the fewest negatives positive. For a recall it is the highest
+    threshold whose recall is at least the level. So it is always the score of a positive.
+
+    Args:
+        scores: `[n]`.
+        labels: `[n]`, 1, 0 or NaN for unknown (left out).
+        at: "precision" or "recall".
+        level: share, in (0, 1].
+
+    Raises:
+        ValueError: no threshold reaches the level; the message says what the best one gives.
+
+    >>> threshold_at(np.array([4.0, 3.0, 2.0, 1.0]), np.array([0.0, 1.0, 1.0, 0.0]), "precision", 0.6)
+    2.0
+    """
+    scores, labels = (column[:, 0] for column in columns(scores, labels))
+    known = np.isfinite(labels)
+    precision, recall, thresholds = precision_recall_curve(labels[known] == 1, scores[known])
+    reached = {"precision": precision, "recall": recall}[at][:-1]
+    fine = reached >= level
+    if not fine.any():
+        raise ValueError(f"the highest {at} of any threshold is {reached.max():.4f}")
+    if at == "precision":
+        fine &= recall[:-1] == recall[:-1][fine].max()
+    return float(thresholds[fine].max())
+
+
 def worst_scores(scores: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray:
     """Each positive at its lowest score and each negative at its highest: ties aside, pointwise threats' worst AP.
 

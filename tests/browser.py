@@ -57,7 +57,8 @@ class Page:
     def open(self, url: str, wait: float) -> None:
         """Goes to a page, and gives it so many seconds more when it has loaded."""
         self.events.clear()  # those of the empty page
-        self.ask("Page.navigate", url=url)
+        found = self.ask("Page.navigate", url=url)
+        assert "errorText" not in found, f"{url}: {found['errorText']}"
         self.listen(PATIENCE, "Page.loadEventFired")
         self.listen(wait)
 
@@ -66,6 +67,25 @@ class Page:
         end = time.monotonic() + seconds
         while not any(event["method"] == until for event in self.events) and self._next(end) is not None:
             pass
+
+    @property
+    def text(self) -> str:
+        """What a reader is shown, in shadow trees too, which `innerText` leaves out; a line for each piece."""
+        nodes = self.ask("Accessibility.getFullAXTree")["nodes"]
+        return "\n".join(node["name"]["value"] for node in nodes if node["role"]["value"] == "StaticText")
+
+    def wait_for(self, *texts: str) -> None:
+        """Waits until the page shows all of them, which a page that loads its data later does in the end."""
+        until = time.monotonic() + PATIENCE
+        while missing := [text for text in texts if text not in self.text]:
+            if time.monotonic() > until:
+                raise TimeoutError(f"the page does not show {missing}")
+            self.listen(0.1)
+
+    def photo(self, path: Path) -> None:
+        """Writes a PNG file of the whole page."""
+        taken = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(taken["data"]))
 
     def _next(self, until: float) -> dict | None:
         """The next message, None if none comes in time."""
@@ -154,8 +174,7 @@ def opened(url: str, dark: bool = False, wait: float = 0.5, width: int = 1200, h
 def screenshot(url: str, path: Path, dark: bool = False, wait: float = 0.5, width: int = 1200) -> list[str]:
     """Writes a PNG file of a whole page; the console's messages of level error."""
     with opened(url, dark, wait, width) as page:
-        taken = page.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(taken["data"]))
+        page.photo(path)
         return page.errors
 
 

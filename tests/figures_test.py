@@ -45,6 +45,17 @@ def test_lines_of_one_run_differ_in_colour_and_those_of_several_in_style_too(dra
     assert one.get_title() == "Task 'cat'"
 
 
+def test_a_figure_is_as_high_as_its_legend(drawn, tmp_path):
+    history = [{"epoch": 1.0, "loss": 1.0, "clean_ap": 0.9, "robust_ap": 0.5}]
+    for count in (2, 20):
+        figures.training_curves({f"run {number}": history for number in range(count)}, tmp_path / "x.png")
+    assert [len(figure.legends[0].get_texts()) for figure in drawn] == [4, 40]
+    assert drawn[0].get_figheight() == pytest.approx(3.6)
+    for figure in drawn:
+        figure.canvas.draw()
+        assert figure.legends[0].get_window_extent().y0 >= 0
+
+
 def test_figures_of_ranks_say_whose_they_are(rng, drawn, tmp_path):
     label, clean = (np.arange(40) % 4 == 0).astype(float), rng.normal(size=40)
     for draw in (ranking_figures.score_shift, ranking_figures.ranked_list):

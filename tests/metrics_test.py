@@ -6,7 +6,7 @@ from sklearn.metrics import average_precision_score
 
 import reference
 from adap_tf import average_precision, mean_average_precision
-from adap_tf.metrics import precision_at_recall, ranking_errors, worst_scores
+from adap_tf.metrics import precision_at_recall, ranking_errors, threshold_at, worst_scores
 
 
 @pytest.mark.parametrize(
@@ -115,3 +115,50 @@ def test_errors_of_theorem_1_by_loops_and_their_sum(rng):
         assert found.robust == pytest.approx(found.natural + found.boundary)
     with pytest.raises(ValueError, match="need a positive and a negative"):
         ranking_errors(np.zeros(2), np.zeros(2), np.ones(2))
+
+
+# Thresholds
+
+RANKED = np.array([9.0, 8, 7, 6, 5, 4, 3, 2]), np.array([1.0, 0, 1, 1, 0, 0, 1, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("at", "level", "wanted"),
+    [
+        ("precision", 1.0, 9),
+        ("precision", 0.75, 6),  # 1/1, 1/2, 2/3 and 3/4: the dip before does not matter, the recall does
+        ("precision", 0.6, 6),  # and from 5 on 3/5 too, with the same recall and a negative more
+        ("precision", 0.5, 3),
+        ("recall", 0.25, 9),
+        ("recall", 0.26, 7),
+        ("recall", 1.0, 3),
+        ("recall", 1e-9, 9),
+    ],
+)
+def test_threshold_by_hand(at, level, wanted):
+    assert threshold_at(*RANKED, at, level) == wanted
+
+
+def test_threshold_agrees_with_a_loop_over_all(rng):
+    for _ in range(30):
+        scores, label = np.round(rng.normal(size=25), 1), (rng.uniform(size=25) < 0.4).astype(float)
+        label[:3] = 1, 0, np.nan
+        level, found = rng.uniform(0.05, 1), {}
+        for threshold in scores[np.isfinite(label)]:
+            called = (scores >= threshold) & np.isfinite(label)
+            precision, recall = label[called].mean(), label[called].sum() / np.nansum(label)
+            found[threshold] = {"precision": precision, "recall": recall}
+        for at in ("precision", "recall"):
+            reach = [threshold for threshold, each in found.items() if each[at] >= level]
+            if not reach:
+                with pytest.raises(ValueError, match="highest precision of any threshold"):
+                    threshold_at(scores, label, at, level)
+                continue
+            recall = max(found[threshold]["recall"] for threshold in reach)
+            best = [each for each in reach if at == "recall" or found[each]["recall"] == recall]
+            assert threshold_at(scores, label, at, level) == max(best)
+
+
+def test_a_precision_that_ties_forbid_is_not_reached():
+    with pytest.raises(ValueError, match=r"highest precision of any threshold is 0\.5000"):
+        threshold_at(np.array([1.0, 1.0]), np.array([1.0, 0.0]), "precision", 0.51)

@@ -100,13 +100,6 @@ def test_the_trial_of_a_tuner_that_is_lost_goes_to_another(tmp_path):
     assert oracle.over()
 
 
-def test_the_end_of_each_trial_is_told(tmp_path):
-    oracle, told = made(tmp_path), []
-    oracle.on_end = lambda: told.append(sum(trial.status == "COMPLETED" for trial in oracle.trials.values()))
-    values_of(oracle, 3)
-    assert told == [1, 2, 3]
-
-
 def test_objectives():
     floor = RobustAboveFloor(0.9)
     assert floor.get_value({"clean_ap": 0.9, "robust_ap": 0.3}) == 0.3

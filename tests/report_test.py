@@ -324,6 +324,19 @@ def test_differences_need_the_same_test_examples_and_the_same_attack(runs, tmp_p
     assert [pair["threat"] for pair in page.table("Differences")] == ["clean"]
 
 
+def test_the_trade_off_is_of_runs_that_were_tested_alike(runs, tmp_path, quick):
+    harder = made_up.run(tmp_path / "harder", seed=2, eps=0.2)
+    page, _ = reported(tmp_path, *runs, harder)
+    points = page.table("Points")
+    assert [(point["method"], point["setting"], point["runs"]) for point in points] == [
+        ("adap_lpn", "–", "1"),
+        ("ce", "–", "1"),
+    ]
+    assert "Left out, for they were tested otherwise than first: harder." in page.text
+    again = made_up.run(tmp_path / "again", seed=3)
+    assert "Trade-off" not in reported(tmp_path, runs[0], again)[0].titles  # two seeds are one point
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [({"positive": "3"}, "--positive 3 and not 8"), ({"data": "cifar10"}, "--data cifar10 and not digits")],
@@ -355,6 +368,10 @@ def test_mistakes_are_one_line(runs, tmp_path, capsys, quick):
     assert "config.json is no folder" in failed(capsys, run, "--out", run / "config.json" / "x.html")
     assert "results.json exists and is no page" in failed(capsys, run, "--out", run / "results.json")
     assert "cannot be read" in failed(capsys, run, "--evaluation", tmp_path / "empty", *out)
+    made_up.evaluation(tmp_path / "others", runs[1:2])
+    assert "others speaks of none of the runs" in failed(capsys, run, "--evaluation", tmp_path / "others", *out)
+    assert "no such folder" in failed(capsys, "x" * 300, *out)
+    assert "--out: cannot write" in failed(capsys, run, "--out", tmp_path / ("x" * 300))
     assert "--out" in failed(capsys, run)
     assert "RUN" in failed(capsys, *out)
     assert not (tmp_path / "out").exists()
@@ -363,7 +380,7 @@ def test_mistakes_are_one_line(runs, tmp_path, capsys, quick):
 
 
 DAMAGE = {
-    "config.json": ["{", "[]", '{"model": "bert"}'],
+    "config.json": ["{", "[]", '{"model": "bert"}', '{"data": 3}', '{"data": "digits", "download": null}'],
     "data.json": ["[1]", "\x00"],
     "metrics.csv": ["epoch,loss\n1,2\n", "x\n", "epoch,loss,clean_ap,robust_ap\n1,1\n"],
     "results.json": ["", "{}", '{"test": 3}'],
@@ -379,6 +396,24 @@ def test_damaged_files_are_named(runs, tmp_path, capsys, name, content, quick):
     (runs[0] / name).write_text(content)
     assert str(runs[0] / name) in failed(capsys, *runs, "--out", tmp_path / "x.html")
     assert not (tmp_path / "x.html").exists()
+
+
+DAMAGED = [
+    ("results.json", lambda found: found.update(tasks=[])),
+    ("results.json", lambda found: found["splits"]["test"].update(examples=0)),
+    ("evaluation/results.json", lambda found: found["runs"]["first"]["threats"]["pgd"].update(budget=3)),
+    ("evaluation/results.json", lambda found: found["runs"]["first"]["threats"]["pgd"]["budget"]["8"].update(ap=[])),
+    ("evaluation/results.json", lambda found: found["runs"]["first"]["threats"]["pgd"].update(theorem_1={"8": {}})),
+    ("evaluation/results.json", lambda found: found["settings"].update(norm=[])),
+    ("evaluation/results.json", lambda found: found["differences"][0].update(runs=[])),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), DAMAGED)
+def test_numbers_of_another_shape_are_named(runs, tmp_path, capsys, name, change, quick):
+    made_up.evaluation(runs[0] / "evaluation", runs[:2])
+    made_up.edited(runs[0] / name, change)
+    assert f"{runs[0] / name} is damaged" in failed(capsys, *runs, "--out", tmp_path / "x.html")
 
 
 def test_files_that_do_not_belong_together_are_named(runs, tmp_path, capsys, quick):

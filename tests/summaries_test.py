@@ -82,6 +82,7 @@ def test_the_config_is_text_and_what_hparams_compares(written):
     assert hparams["lam"].number_value == 1
     data = plugin_data_pb2.HParamsPluginData.FromString(written["_hparams_/experiment"][2])
     assert [each.name.tag for each in data.experiment.metric_infos] == ["selected/clean_ap", "selected/robust_ap"]
+    assert {each.name for each in data.experiment.hparam_infos} == set(PRESETS["digits"].resolved())  # of any method
 
 
 def test_charts_of_scalars_that_belong_together(written):

@@ -15,26 +15,43 @@ def _is_interval(value: Any) -> bool:
     return fits(value, [NUMBER]) and len(value) == 2
 
 
+def _is_pair(value: Any) -> bool:
+    return fits(value, [str]) and len(value) == 2
+
+
+def _is_curve(value: Any) -> bool:
+    return fits(value, [NUMBER]) and len(value) > 0
+
+
+def _is_measured(value: Any) -> bool:
+    """Whether this is what was found under a threat, with or without what only attacks or several tasks have."""
+    return fits(value, MEASURED) and all(fits(value.get(name, {}), shape) for name, shape in OPTIONAL.items())
+
+
+MEASURED = {
+    "ap": NUMBER,
+    "interval": _is_interval,
+    "ap_at_prevalence": {ANY: NUMBER},
+    "precision_at_recall": {ANY: NUMBER},
+}
+OPTIONAL = {
+    "ap_by_task": {ANY: NUMBER},
+    "theorem_1": {ANY: {"robust": NUMBER}},
+    "budget": {ANY: {"ap": _is_curve}},
+}
 RUN = {
     "path": str,
     "tasks": [str],
     "limits": {ANY: (int, float, str)},
-    "threats": {
-        ANY: {
-            "ap": NUMBER,
-            "interval": _is_interval,
-            "ap_at_prevalence": {ANY: NUMBER},
-            "precision_at_recall": {ANY: NUMBER},
-        }
-    },
+    "threats": {ANY: _is_measured},
     "twice_the_steps": {ANY: NUMBER},
     "warnings": [{"text": str}],
     "notes": [str],
 }
 EVALUATION = {
-    "settings": {"confidence": NUMBER, "split": str},
+    "settings": {"confidence": NUMBER, "split": str, "norm": str},
     "runs": {ANY: RUN},
-    "differences": [{"runs": [str], "threat": str, "difference": NUMBER, "interval": _is_interval}],
+    "differences": [{"runs": _is_pair, "threat": str, "difference": NUMBER, "interval": _is_interval}],
     "versions": {ANY: str},
 }
 """What a report reads of an evaluation's `results.json`."""
@@ -119,14 +136,14 @@ def choose(evaluations: Sequence[Stored], runs: Sequence[Path]) -> dict[Path, Ev
         runs: folders of the runs.
     """
     found: dict[Path, Evaluated] = {}
-    spoken_of = [(evaluation, _names(evaluation, runs)) for evaluation in evaluations]
+    spoken_of = [(evaluation, names_in(evaluation, runs)) for evaluation in evaluations]
     for evaluation, names in sorted(spoken_of, key=lambda pair: -len(pair[1])):
         for run, name in names.items():
             found.setdefault(run, Evaluated(evaluation, name))
     return found
 
 
-def _names(evaluation: Stored, runs: Sequence[Path]) -> dict[Path, str]:
+def names_in(evaluation: Stored, runs: Sequence[Path]) -> dict[Path, str]:
     """What those of the runs are called that an evaluation speaks of: by their folders, or by a network in these."""
     found = {}
     for run in runs:

@@ -23,6 +23,7 @@ DASHES = ((6, 1, 1, 1, 1, 1), (1, 3), (8, 3), (3, 1, 1, 1), (10, 2, 2, 2))  # be
 STYLES = ("-", "--", ":", "-.", *((0, dash) for dash in DASHES))
 ROWS = 6  # in the figure of examples
 SHOWN = 5  # images of each class in the figure of perturbations
+LINE = 0.19  # inches of a line in a legend
 Scores = Mapping[str, np.ndarray]
 
 
@@ -63,8 +64,12 @@ def look(runs: int, number: int, order: int) -> dict[str, Any]:
 
 
 def save_with_legend(figure: plt.Figure, path: Path | BinaryIO) -> None:
-    """Writes a figure with its legend beside it, the lines long enough to show their dashes, and closes it."""
-    figure.legend(fontsize="small", loc="outside right upper", handlelength=4)
+    """Writes a figure with its legend beside it, the lines long enough to show their dashes, and closes it.
+
+    A legend that is longer than the figure makes it higher.
+    """
+    legend = figure.legend(fontsize="small", loc="outside right upper", handlelength=4)
+    figure.set_figheight(max(figure.get_figheight(), LINE * (len(legend.get_texts()) + 1)))
     save(figure, path)
 
 
@@ -83,22 +88,20 @@ def _curve(label: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
-    """Validation AP, clean and attacked, and the training objective, by epoch."""
-    figure, (ap_axes, loss_axes) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    """Validation AP, clean and attacked, and the training objective in the colour of its method, by epoch."""
+    figure, (ap_axes, loss_axes) = plt.subplots(1, 2, figsize=(10.5, 3.6), layout="constrained")
     for number, (method, rows) in enumerate(histories.items()):
         epochs = [row["epoch"] for row in rows]
         marker = "o" if len(rows) == 1 else None  # a line of one point cannot be seen
         for name, style in (("clean_ap", "-"), ("robust_ap", "--")):
             label = f"{method}, {name.removesuffix('_ap')}"
             ap_axes.plot(epochs, [row[name] for row in rows], style, marker=marker, color=f"C{number}", label=label)
-        loss_axes.plot(epochs, [row["loss"] for row in rows], marker=marker, color=f"C{number}", label=method)
+        loss_axes.plot(epochs, [row["loss"] for row in rows], marker=marker, color=f"C{number}")
     ap_axes.set(xlabel="epoch", ylabel="validation AP", ylim=(0, 1.02))
     loss_axes.set(xlabel="epoch", ylabel="training objective (each its own)")
     for axes in (ap_axes, loss_axes):
         axes.xaxis.get_major_locator().set_params(integer=True)
-    ap_axes.legend(fontsize="small")
-    loss_axes.legend(fontsize="small")
-    save(figure, path)
+    save_with_legend(figure, path)
 
 
 def trade_off(points: Sequence[Any], front: Sequence[bool], of: str, path: Path | BinaryIO) -> None:

@@ -41,7 +41,7 @@ def inline(draw: Callable[[Path], None], key: str, text: str) -> str:
     width = root.attrib.pop("width").removesuffix("pt")
     del root.attrib["height"]
     root.attrib |= {"role": "img", "aria-label": text, "preserveAspectRatio": "xMinYMin"}
-    root.attrib |= {"fill": "currentColor", "style": f"max-width: {width}pt"}
+    root.attrib |= {"fill": "currentColor", "style": f"--width: {width}pt"}
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", LINK)
     return ElementTree.tostring(root, encoding="unicode")

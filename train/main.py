@@ -125,7 +125,7 @@ def run(config: Config, folder: RunFolder, workers: Workers, watch: Watch = lamb
 
     def written() -> dict[str, Any]:
         keep(config, evaluator, scores, splits, folder)
-        export_saved_model(keras.models.load_model(folder.best), folder.export)
+        export_saved_model(keras.models.load_model(folder.best), folder.export, splits.features)
         results = {
             **about(config, splits),
             "selected": {**selected, "epoch": int(selected["epoch"])},

@@ -39,7 +39,7 @@ def measured(
     for threat, logits in scores.items():
         precisions = precision_at_recall(logits, label, settings.recall_levels)
         found[threat] |= {
-            "interval": _within_ap(interval(samples[threat], found[threat]["ap"], settings.confidence)),
+            "interval": ap_interval(samples[threat], found[threat]["ap"], settings.confidence),
             "ap_at_prevalence": {
                 f"{share:g}": mean_average_precision(logits, label, share) for share in settings.prevalence_levels
             },
@@ -80,8 +80,9 @@ def _compared(
     return found
 
 
-def _within_ap(interval: tuple[float, float]) -> list[float]:
-    return [min(max(end, 0.0), 1.0) for end in interval]
+def ap_interval(samples: np.ndarray, ap: float, confidence: float) -> list[float]:
+    """The interval of an AP from its resamples, within [0, 1]."""
+    return [min(max(end, 0.0), 1.0) for end in interval(samples, ap, confidence)]
 
 
 def _ties(logits: np.ndarray, label: np.ndarray) -> int:

@@ -19,10 +19,10 @@ PARTS = ("train", "validation", "test")
 def configs(records: Sequence[Record]) -> Section:
     """The options side by side, of one run beside its preset's: first those that differ, then, folded, the others."""
     columns = {record.name: record.config for record in records}
-    text = "Values in bold differ from the first column's. Greyed out is what the run's method does not look at."
     if len(records) == 1:
         preset = nearest_preset(records[0].config)
-        columns = {records[0].name: records[0].config, f"preset {preset}": PRESETS[preset]}
+        columns = {f"preset {preset}": PRESETS[preset], **columns}
+    text = "Values in bold differ from the first column's. Greyed out is what the run's method does not look at."
     head, names = ["option", *columns], [spec.name for spec in fields(Config)]
     differing = [name for name in names if len({getattr(config, name) for config in columns.values()}) > 1]
     tables = [
@@ -44,7 +44,7 @@ def _option(name: str, configs: Sequence[Config]) -> list[Cell]:
         value = getattr(config, name)
         look = "differs" if value != first else ""
         cells.append(Cell(shown(value), "", f"{look} unused".strip() if name in config.idle else look))
-    return [Cell(flag(name)), *cells]
+    return [Cell(flag(name), "", "code"), *cells]
 
 
 def reproduction(records: Sequence[Record]) -> Section:
@@ -85,7 +85,7 @@ def _origins(records: Sequence[Record]) -> Table:
                 Cell(record.name),
                 Cell(str(record.folder.path), "", "long"),
                 Cell(str(record.config.seed), "", "number"),
-                Cell(", ".join(f"{name} {version}" for name, version in versions.items()) or NOTHING),
+                Cell(", ".join(f"{name} {version}" for name, version in versions.items()) or NOTHING, "", "long"),
                 *(Cell(prints.get(part, NOTHING), "", "code") for part in PARTS),
             ]
         )

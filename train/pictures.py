@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from train import figures, ranking_figures
-from train.parts import Cell, Picture, Section, Table, in_legend, number, picture, printable
+from train.parts import NOTHING, Cell, Picture, Section, Table, in_legend, number, picture, printable
 from train.records import CLEAN, PGD, Record
 from train.trade_off import SOURCES, Point, difference, front, points_of
 
@@ -37,7 +37,7 @@ def learning_curves(records: Sequence[Record]) -> Section | None:
         f"{name}, epoch {rows[-1]['epoch']:.0f}: clean {rows[-1]['clean_ap']:.4f}, robust {rows[-1]['robust_ap']:.4f}"
         for name, rows in histories.items()
     )
-    caption = "Left, AP of the validation data, clean and attacked; right, each method's own objective."
+    caption = "Left, AP of the validation data, clean and attacked; right, the objective, each method's own."
     drawn = picture(partial(figures.training_curves, histories), "training", caption, f"At the end {last}.")
     return Section("training", "Learning curves", (), [drawn])
 
@@ -104,26 +104,28 @@ def _budget(records: Sequence[Record], task: str, place: int) -> Picture | None:
 
 
 def trade_off(records: Sequence[Record]) -> Section | None:
-    """Robust against clean AP of the finished runs that were attacked as the first was; None if there are not two."""
-    finished = [record.folder for record in records if record.results is not None]
-    finished = [folder for folder in finished if difference(finished[0], folder) is None]
-    if len(finished) < 2:
+    """Robust against clean AP of the finished runs that were tested as the first was; None of less than two points."""
+    finished = [record for record in records if record.results is not None]
+    alike = [record for record in finished if difference(finished[0].folder, record.folder) is None]
+    points = points_of([record.folder for record in alike]) if alike else []
+    if len(points) < 2:
         return None
-    points = points_of(finished)
     best = front(points)
-    caption = f"Robust AP (under {PGD}) against {CLEAN} AP, test data of each run."
+    caption = f"Robust AP (under {PGD}) against {CLEAN} AP, as each run itself was tested."
     names = [f"{point.method} {point.name}".strip() for point, on in zip(points, best, strict=True) if on]
     alt = f"On the Pareto front: {', '.join(names)}."
     drawn = picture(partial(figures.trade_off, points, best, SOURCES["test"]), "trade-off", caption, alt)
-    text = "On the Pareto front is what no other run beats in one without being beaten in the other."
-    return Section("trade-off", "Trade-off", [text], [drawn, _points(points, best)])
+    text = ["A point is on the Pareto front if no other is at least as good in both APs and better in one."]
+    if others := [record.name for record in finished if record not in alike]:
+        text.append(f"Left out, for they were tested otherwise than {finished[0].name}: {', '.join(others)}.")
+    return Section("trade-off", "Trade-off", text, [drawn, _points(points, best)])
 
 
 def _points(points: Sequence[Point], best: Sequence[bool]) -> Table:
     rows = [
         [
-            Cell(point.name),
             Cell(point.method),
+            Cell(point.name or NOTHING),
             Cell(str(point.runs), "", "number"),
             number(point.clean),
             number(point.robust),
@@ -131,4 +133,4 @@ def _points(points: Sequence[Point], best: Sequence[bool]) -> Table:
         ]
         for point, on in zip(points, best, strict=True)
     ]
-    return Table("Points of the figure", ["name", "method", "runs", "clean AP", "robust AP", "on the front"], rows)
+    return Table("Points of the figure", ["method", "setting", "runs", "clean AP", "robust AP", "on the front"], rows)

@@ -1,7 +1,7 @@
 """Runs side by side: their configs, histories and numbers, where the numbers come from, and the runs in pairs."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from adap_tf.resampling import bootstrap
 from train.config import Config
 from train.errors import UsageError
-from train.evaluated import Evaluated, Stored, choose, read_evaluation
+from train.evaluated import Evaluated, Stored, choose, names_in, read_evaluation
 from train.fields import flag
 from train.measures import differences, measured
 from train.run_folder import Row
@@ -129,7 +129,8 @@ def read(given: Sequence[str], evaluations: Sequence[str] = ()) -> list[Record]:
         evaluations: folders of evaluations besides those that lie in the run folders.
 
     Raises:
-        UsageError: one is no run folder, is damaged, stands there twice, or is of other data than the first.
+        UsageError: one is no run folder, is damaged, stands there twice, or is of other data than the first; or an
+            evaluation is damaged or of other runs.
     """
     folders = [StoredRun(path) for path in given]
     for number, folder in enumerate(folders):
@@ -138,10 +139,14 @@ def read(given: Sequence[str], evaluations: Sequence[str] = ()) -> list[Record]:
     configs = [folder.read_config() for folder in folders]
     for folder, config in zip(folders[1:], configs[1:], strict=True):
         check_same_data((folders[0], configs[0]), (folder, config))
+    paths = [folder.path for folder in folders]
     stored = [read_evaluation(Path(path).resolve()) for path in evaluations]
-    beside = [folder.path / "evaluation" for folder in folders]
+    for path, evaluation in zip(evaluations, stored, strict=True):
+        if not names_in(evaluation, paths):
+            raise UsageError(f"--evaluation: {path} speaks of none of the runs; give one that does, or none")
+    beside = [path / "evaluation" for path in paths]
     stored += [read_evaluation(path) for path in beside if (path / "results.json").exists()]
-    chosen = choose(stored, [folder.path for folder in folders])
+    chosen = choose(stored, paths)
     return [
         Record(name, folder, config, folder.history(), folder.finished(), chosen.get(folder.path))
         for name, folder, config in zip(names(folders), folders, configs, strict=True)
@@ -208,16 +213,12 @@ def _evaluated_pairs(records: Sequence[Record]) -> list[list[dict[str, Any]]]:
             of.setdefault(record.evaluated.evaluation, {})[record.evaluated.name] = record
     return [
         [
-            {**pair, "runs": [names[name].name for name in pair["runs"]], "source": _any(names).source}
+            {**pair, "runs": [names[name].name for name in pair["runs"]], "source": names[pair["runs"][0]].source}
             for pair in stored.results["differences"]
             if set(pair["runs"]) <= set(names)
         ]
         for stored, names in of.items()
     ]
-
-
-def _any(records: Mapping[str, Record]) -> Record:
-    return next(iter(records.values()))
 
 
 def _own_pairs(first: Record, other: Record) -> list[dict[str, Any]]:

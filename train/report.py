@@ -8,7 +8,8 @@ if not __package__:  # run as a file: its folder is on the path, and the project
 
 import train  # noqa: F401, I001  # before TensorFlow
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jinja2
@@ -37,13 +38,12 @@ def reported(arguments: Sequence[str] | None) -> None:
     """
     given = _parser().parse_args(arguments)
     out = Path(given.out).expanduser().resolve()
-    check_out(out)
+    with writing(out):
+        check_out(out)
     text = page(read(given.runs, given.evaluation))
-    try:
+    with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, text)
-    except OSError as error:
-        raise UsageError(f"--out: cannot write {out}: {error.strerror or error}") from None
     print(f"{'report':<12}{out}")
 
 
@@ -67,19 +67,40 @@ def _parser() -> Parser:
     return parser
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the system says of a path into words for the user.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"--out: cannot write {path}: {error.strerror or error}") from None
+
+
 def check_out(path: Path) -> None:
     """Makes sure, before the work, that a file can go there.
 
     Raises:
         UsageError: it cannot.
+        OSError: the path cannot be looked at.
     """
     if path.is_dir():
         raise UsageError(f"--out: {path} is a folder; give a file, as {path / 'report.html'}")
-    if path.is_file() and not path.read_bytes().lower().startswith(b"<!doctype html"):
+    if path.is_file() and not is_page(path):
         raise UsageError(f"--out: {path} exists and is no page; give a new file, or a report to replace")
     parent = next(folder for folder in path.parents if folder.exists())
     if not parent.is_dir():
         raise UsageError(f"--out: {parent} is no folder; give a file in a folder")
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file begins as a page of HTML does."""
+    start = b"<!doctype html"
+    with path.open("rb") as file:
+        return file.read(len(start)).lower() == start
 
 
 def page(records: Sequence[Record]) -> str:

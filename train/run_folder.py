@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,16 @@ class RunFolder:
         """
         return self._read_json(self.results) if self.results.exists() and self.scores.exists() else None
 
+    def of_finished(self) -> dict[str, Any]:
+        """The results of a run that has to be at its end.
+
+        Raises:
+            UsageError: it is not, or they are damaged.
+        """
+        if (results := self.finished()) is None:
+            raise UsageError(f"{self.path}: the run is not finished; start its command again, and it goes on")
+        return results
+
     def _read_json(self, path: Path) -> dict[str, Any]:
         if (found := read_json(path)) is None:
             raise self._damaged(path)
@@ -166,10 +177,38 @@ class replacing:
             self.part.unlink(missing_ok=True)
 
 
+class replacing_folder(replacing):
+    """The same for a folder. An earlier one is moved aside, and back if the new one does not take its place."""
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self.earlier = path.with_name(f".earlier-{path.name}")
+
+    def __enter__(self) -> Path:
+        self._tidy()
+        self.part.mkdir(parents=True)
+        return self.part
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                if self.path.exists():
+                    self.path.rename(self.earlier)
+                self.part.rename(self.path)
+        finally:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        if self.earlier.exists() and not self.path.exists():
+            self.earlier.rename(self.path)
+        for rest in (self.part, self.earlier):
+            shutil.rmtree(rest, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
     with replacing(path) as part:
-        part.write_text(text)
+        part.write_text(text, encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from adap_tf.data import DataError
 from adap_tf.data.pixels import MODES, Form
+from train.card import CARD, FORMAT
 from train.errors import UsageError, reason
 from train.run_folder import RunFolder, read_json
 
-CARD, FORMAT = "model_card.json", 1
 MODEL = "saved_model.pb"
 IMAGE, FEATURES = "image", "features"  # the inputs that a signature may have
 OUTPUTS = ("score", "probability")

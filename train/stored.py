@@ -1,6 +1,8 @@
 """Files of finished runs as a report reads them: what is missing, damaged or somebody else's is one line."""
 
 import json
+import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,9 @@ NUMBER = (int, float)
 KEPT = ("clean", "pgd")  # threats under which a run is tested
 RESULTS = {
     "method": str,
-    "tasks": [str],
+    "tasks": lambda value: bool(value) and fits(value, [str]),
     "seed": int,
-    "splits": {"test": {"examples": int, "positives": int}},
+    "splits": {"test": {"examples": lambda value: fits(value, int) and value > 0, "positives": int}},
     "selected": {"epoch": int},
     "test": {threat: {"ap": NUMBER} for threat in KEPT},
     "versions": {ANY: str},
@@ -82,6 +84,13 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
+def _is_of(kind: type, value: Any) -> bool:
+    """Whether a field of a config can have a value; only what is no flag may be missing."""
+    if value is None:
+        return kind is not bool
+    return isinstance(value, NUMBER if kind is float else kind)
+
+
 class StoredRun(RunFolder):
     """A run folder to be read.
 
@@ -94,7 +103,7 @@ class StoredRun(RunFolder):
 
     def __init__(self, given: str):
         super().__init__(Path(given))
-        if not self.path.is_dir():
+        if not os.path.isdir(self.path):  # unlike Path's, it does not fail where a name is too long
             raise UsageError(f"{given}: no such folder; give run folders, as train/main.py writes them")
         if not self.config.exists():
             raise UsageError(f"{given}: no run folder, it holds no config.json; give folders that train/main.py wrote")
@@ -110,7 +119,10 @@ class StoredRun(RunFolder):
         Raises:
             UsageError: it is damaged, or another program's.
         """
+        kinds = {spec.name: spec.metadata["kind"] for spec in fields(Config)}
         content = read_json(self.config, dict)
+        if wrong := [name for name, value in content.items() if not _is_of(kinds.get(name, object), value)]:
+            raise UsageError(f"{self.config} is no config of train/main.py: {wrong[0]} has a value of another kind")
         try:
             return Config(**content)
         except (TypeError, UsageError) as error:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import summary as custom_scalars
 from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.pr_curve import summary as pr_curves
 
 from train.config import Config
@@ -29,6 +30,9 @@ GROUPS = {
 """Where a number of an epoch stands; what is not named here is a term."""
 
 OBJECTIVES = ("clean_ap", "robust_ap")
+TOLD = ("method", "lam", "gamma1", "gamma2", "learning_rate")
+"""Options that HParams shows before any is ticked: there is room for five."""
+
 CURVES = 10  # tasks that have PR curves of their own
 THRESHOLDS = 201
 
@@ -75,8 +79,7 @@ class Summaries:
         decisive = {name: value for name, value in known.items() if name not in self._config.idle}
         with self._writer.as_default(step=0):
             tf.summary.text("config", "\n".join(["| option | value |", "| --- | --- |", *rows]))
-            metrics = [hparams.Metric(f"selected/{name}", display_name=name) for name in OBJECTIVES]
-            hparams.hparams_config([hparams.HParam(name) for name in decisive], metrics)
+            write_columns(list(self._config.resolved()))
             hparams.hparams(decisive)
             write_charts(RUN_CHARTS)
 
@@ -117,6 +120,21 @@ class Summaries:
 def write_image(name: str, png: io.BytesIO) -> None:
     """Writes a PNG by the default writer."""
     tf.summary.image(name, tf.io.decode_png(png.getvalue(), channels=3)[None])
+
+
+def write_columns(names: Sequence[str]) -> None:
+    """Tells HParams, by the default writer, which options and metrics are columns of its table.
+
+    It takes the columns that any one of the runs names: all of them have to name the same.
+
+    Args:
+        names: of all options.
+    """
+    options = [api_pb2.HParamInfo(name=name, differs=name in TOLD) for name in names]  # what differs comes first
+    metrics = [hparams.Metric(f"selected/{name}", display_name=name).as_proto() for name in OBJECTIVES]
+    experiment = api_pb2.Experiment(hparam_infos=options, metric_infos=metrics)
+    data = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(experiment=experiment))
+    tf.summary.write(metadata.EXPERIMENT_TAG, tf.zeros([0]), metadata=data)
 
 
 def write_charts(charts: Charts) -> None:

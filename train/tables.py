@@ -1,4 +1,4 @@
-"""The sections of a report that are tables: summary, threats, differences, remarks, configs, reproduction."""
+"""The sections of a report that are tables: summary, threats, differences, remarks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from train.measures import WORST
 from train.parts import NOTHING, Cell, Remarks, Section, Table, ends, number, shown, signed, with_interval
-from train.records import Record, pairs
+from train.records import OWN_SETTINGS, Record, pairs
 from train.settings import THREATS
 
 NORMS = {"linf": "L∞", "l2": "L2"}
@@ -56,6 +56,11 @@ def intervals_of(records: Sequence[Record]) -> str:
 def explained(threats: Sequence[str], records: Sequence[Record]) -> list[str]:
     """What a reader has to know of the columns, and of runs that have none."""
     found = []
+    if threats:
+        found.append(
+            "An interval says how far AP depends on which examples happen to be in the test data; it does not say what "
+            "another seed of the training would give."
+        )
     if WORST in threats:
         found.append(f"“{WORST}” takes for each example the worst score that any of the run's threats found.")
     if len({record.source for record in records if record.measures}) > 1:
@@ -115,8 +120,8 @@ def _measures(records: Sequence[Record]) -> Table:
         for record in records
         for threat, found in record.measures.items()
     ]
-    caption = "Every measure; the ranking error is Theorem 1's robust one, the mean over the tasks"
-    return Table(caption, head, rows)
+    error = "the ranking error is Theorem 1's robust one, the mean over the tasks"
+    return Table(f"Every measure, with {intervals_of(records)}; {error}", head, rows)
 
 
 def _ranking_error(found: Mapping[str, Any]) -> float | None:
@@ -152,7 +157,7 @@ def _attack(record: Record) -> list[str]:
     if record.evaluated is None:
         threat = record.config.threat
         numbers = [threat.eps, NORMS["linf"], threat.steps, threat.step_size, threat.restarts]
-        return [*map(shown, numbers), NOTHING, str(record.config.seed), "1000"]
+        return [*map(shown, numbers), NOTHING, str(record.config.seed), str(OWN_SETTINGS.bootstrap)]
     own, settings = record.evaluated.entry["limits"], record.evaluated.settings
     norm = NORMS.get(settings.get("norm", ""), NOTHING)
     numbers = [own.get("eps"), norm, own.get("steps"), own.get("step_size"), own.get("restarts")]
@@ -175,15 +180,17 @@ def compared(records: Sequence[Record]) -> Section | None:
     ]
     if not rows:
         return None
-    head = ["runs", "threat", "difference of AP", "interval", "the interval", "numbers from"]
+    head = ["runs", "threat", "difference of AP", "interval", "interval is", "numbers from"]
     text = (
-        "Both runs of a pair were resampled alike, so that these intervals are narrower than those of each AP suggest."
+        "Both runs of a pair were resampled alike. What is hard for both cancels out, so that these intervals are as a "
+        "rule narrower than those of each AP suggest."
     )
-    return Section("differences", "Paired differences", [text], [Table("Differences of AP", head, rows)])
+    table = Table(f"Differences of AP, with {intervals_of(records)}", head, rows)
+    return Section("differences", "Paired differences", [text], [table])
 
 
 def _verdict(low: float, high: float) -> str:
-    return "is above 0" if low > 0 else "is below 0" if high < 0 else "contains 0"
+    return "above 0" if low > 0 else "below 0" if high < 0 else "around 0"
 
 
 def remarks(records: Sequence[Record]) -> Section:

@@ -104,9 +104,7 @@ def aps(folder: RunFolder, source: str) -> tuple[float, float]:
     Raises:
         UsageError: it is not finished.
     """
-    results = folder.finished()
-    if results is None:
-        raise UsageError(f"{folder.path}: the run is not finished; start its command again, and it goes on")
+    results = folder.of_finished()
     if source == "test":
         return results["test"]["clean"]["ap"], results["test"]["pgd"]["ap"]
     row = results["selected"] if source == "validation" else folder.history()[-1]

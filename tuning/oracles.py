@@ -3,7 +3,6 @@
 import itertools
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ class Kept(keras_tuner.Oracle):
     """An oracle whose files are written whole, that notes which tuners are alive, and gives lost trials to others.
 
     Attributes:
-        on_end: called after every trial.
         heard: when each tuner was heard of last, by its name.
     """
 
@@ -29,7 +27,6 @@ class Kept(keras_tuner.Oracle):
         # One failed trial after another ends no search: the table says what became of each.
         super().__init__(*args, **kwargs, max_consecutive_failed_trials=-1)
         self.verbose = 0
-        self.on_end: Callable[[], None] = lambda: None
         self.heard: dict[str, float] = {}
         self.dismissed = False
 
@@ -52,11 +49,6 @@ class Kept(keras_tuner.Oracle):
             if trial.trial_id == trial_id:
                 self.heard[tuner_id] = time.monotonic()
         return super().get_trial(trial_id)
-
-    def end_trial(self, trial: Trial) -> None:
-        """Takes a trial's end."""
-        super().end_trial(trial)
-        self.on_end()
 
     @keras_tuner.synchronized
     def drop_silent(self, seconds: float) -> list[str]:

@@ -13,7 +13,6 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 
 import grpc
 import keras_tuner
@@ -23,14 +22,13 @@ from keras_tuner.src.distribute import oracle_client
 
 from train.command import ended
 from train.errors import LostError, UsageError
-from train.main import run
 from train.workers import cluster, make_workers
 from tuning import trials
 from tuning.objectives import CLEAN, make_objective
 from tuning.oracles import ORACLES, Kept
 from tuning.search_folder import SearchFolder
 from tuning.settings import Settings, parse
-from tuning.space import Range, Space, declare
+from tuning.space import Range, Space, declare, listed
 from tuning.tuner import RunTuner
 
 TRIALS = 20  # of a search that is no grid
@@ -53,18 +51,26 @@ def searched(arguments: Sequence[str] | None) -> None:
     role, seconds = role_of_this(), 60 * settings.worker_timeout
     folder, oracle = SearchFolder(out, base, settings.seeds), make_oracle(settings, space)
     workers = make_workers(base.replicas)
-    stored = {name: asdict(values) if isinstance(values, Range) else [*values] for name, values in space.items()}
+    what = {**settings.resolved(), "grid": listed(space)}
     if role == TUNER:
-        oracle_client.TIMEOUT = seconds  # KerasTuner would wait an hour for a chief that is gone
-        folder.join({**settings.resolved(), "grid": stored}, seconds)
+        folder.join(what, seconds)
     else:
-        folder.open({**settings.resolved(), "grid": stored})
-        for seed in folder.seeds:
-            if (start := folder.start(seed)) and folder.method.pretrained:
-                run(replace(base, method=folder.method.pretrained, seed=seed), start, workers)
-    oracle.on_end = lambda: trials.write(trials.outcomes(oracle, folder), folder)
+        folder.open(what)
     tuner = RunTuner(oracle, folder, workers, not settings.no_early_stopping, seconds)
+    take_part(role, tuner, oracle, seconds)
+    if role != TUNER:
+        report(oracle, folder, settings)
+
+
+def take_part(role: str, tuner: RunTuner, oracle: Kept, seconds: float) -> None:
+    """Runs trials, or as the chief serves those who do, until all are done.
+
+    Raises:
+        UsageError: a mistake that every trial would meet.
+        LostError: the chief or all tuners are gone.
+    """
     tf.get_logger().setLevel("ERROR")  # it warns of graphs that are traced anew, as each trial's are
+    oracle_client.TIMEOUT = seconds  # KerasTuner's tuners would wait an hour for a chief that is gone
     try:
         if role == CHIEF:
             serve(tuner, oracle, seconds)
@@ -74,8 +80,6 @@ def searched(arguments: Sequence[str] | None) -> None:
         raise UsageError(str(error)) from error
     except grpc.RpcError as error:
         raise LostError("the chief has ended or cannot be reached; start it, and this command, again") from error
-    if role != TUNER:
-        report(oracle, folder, settings)
 
 
 def role_of_this() -> str:
@@ -121,10 +125,13 @@ def serve(tuner: RunTuner, oracle: Kept, seconds: float) -> None:
     server = threading.Thread(target=tuner.search, daemon=True)  # it has no end of its own while a tuner is lost
     server.start()
     print(f"serves tuners, {oracle.max_trials} trials", flush=True)
-    last = time.monotonic()
+    last, ended = time.monotonic(), 0
     while not oracle.over():
         time.sleep(1)
-        if not server.is_alive():
+        if len(oracle.end_order) > ended:
+            ended = len(oracle.end_order)
+            trials.write(trials.outcomes(oracle, tuner.folder), tuner.folder)
+        if not server.is_alive() and not oracle.over():
             address = ":".join(os.environ[name] for name in ("KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"))
             raise UsageError(f"KERASTUNER_ORACLE_PORT: cannot listen at {address}; give one that is free")
         for name in oracle.drop_silent(seconds):

@@ -90,11 +90,11 @@ class SearchFolder:
                 "give that value, another --out, or remove the folder"
             )
 
-    def start(self, seed: int) -> RunFolder | None:
-        """Where the run goes whose network others start from: if the method needs one and none was named."""
+    def lender(self, seed: int) -> tuple[Config, RunFolder] | None:
+        """The run whose network others of that seed start from: if the method needs one and none was named."""
         if not self.method.pretrained or self.base.init_from:
             return None
-        return RunFolder(self.runs / f"start-seed{seed}")
+        return replace(self.base, method=self.method.pretrained, seed=seed), RunFolder(self.runs / f"start-seed{seed}")
 
     def config(self, values: Mapping[str, Any], seed: int) -> Config:
         """A run of a trial.
@@ -103,8 +103,8 @@ class SearchFolder:
             values: of the hyperparameters.
             seed: the run's.
         """
-        start = self.start(seed)
-        return replace(self.base, **values, seed=seed, init_from=str(start.path) if start else self.base.init_from)
+        lender = self.lender(seed)
+        return replace(self.base, **values, seed=seed, init_from=str(lender[1].path) if lender else self.base.init_from)
 
     def run_folders(self, trial: Trial) -> list[RunFolder]:
         """Where a trial's runs go, one a seed."""

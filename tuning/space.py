@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 
 import keras_tuner
 
@@ -51,6 +51,11 @@ def declare(hp: keras_tuner.HyperParameters, space: Space) -> dict[str, float]:
         else hp.Choice(name, list(values))
         for name, values in space.items()
     }
+
+
+def listed(space: Space) -> dict[str, list[float] | dict[str, float]]:
+    """The space as JSON holds it."""
+    return {name: asdict(values) if isinstance(values, Range) else [*values] for name, values in space.items()}
 
 
 def read_grid(texts: Sequence[str], config: Config) -> dict[str, Values]:

@@ -4,7 +4,7 @@ import contextlib
 import gc
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -21,7 +21,7 @@ from train.workers import Workers
 from tuning.early import Hopeless, check_hope
 from tuning.oracles import Kept
 from tuning.search_folder import SearchFolder
-from tuning.trials import found_by, name_of
+from tuning.trials import found_by, name_of, outcomes, write
 
 BEAT = 4  # signs of life within the time after which a worker counts as lost
 
@@ -56,14 +56,14 @@ class RunTuner(BaseTuner):
             FatalError: the user's mistake, which the next trial would meet too.
         """
         print(f"\ntrial {trial.trial_id} of {self.oracle.max_trials} in all: {name_of(trial)}", flush=True)
-        values, folders = trial.hyperparameters.values, self.folder.run_folders(trial)
+        folders = self.folder.run_folders(trial)
         with self._alive(trial):
             try:
                 for seed, folder in zip(self.folder.seeds, folders, strict=True):
-                    with FileLock(folder.path.with_name(f".{folder.path.name}.lock")):
+                    with alone(folder):
                         if any(each.stopped.exists() for each in folders):
                             break
-                        self._run(trial, values, seed, folder)
+                        self._run(trial, seed, folder)
             except NonFiniteError as error:
                 raise FailedTrialError(str(error)) from error
             except UsageError as error:
@@ -72,10 +72,13 @@ class RunTuner(BaseTuner):
         print(f"trial {trial.trial_id}: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
         return found | {self.oracle.objective.name: self.oracle.objective.get_value(found)}
 
-    def _run(self, trial: Trial, values: Mapping[str, float], seed: int, folder: RunFolder) -> None:
-        """One run of a trial; says so where it is stopped."""
+    def _run(self, trial: Trial, seed: int, folder: RunFolder) -> None:
+        """One run of a trial, after the one that it starts from; says so where it is stopped."""
+        if lender := self.folder.lender(seed):
+            with alone(lender[1]):
+                run(*lender, self.workers)
         others = [other.history() for other in self.folder.others(folder, seed)] if self.early else []
-        config = self.folder.config(values, seed)
+        config = self.folder.config(trial.hyperparameters.values, seed)
         try:
             run(config, folder, self.workers, lambda rows: check_hope(rows, config.epochs, others, self._best))
         except Hopeless as error:
@@ -89,6 +92,12 @@ class RunTuner(BaseTuner):
         objective = self.oracle.objective
         value = objective.get_value(found_by([rows], self.folder))
         return value if objective.direction == "max" else -value
+
+    def on_trial_end(self, trial: Trial) -> None:
+        """Tells the oracle, and writes what there is by now; where there is a chief, that does."""
+        super().on_trial_end(trial)
+        if not self._is_worker():
+            write(outcomes(self.oracle, self.folder), self.folder)
 
     @contextlib.contextmanager
     def _alive(self, trial: Trial) -> Iterator[None]:
@@ -121,3 +130,8 @@ class RunTuner(BaseTuner):
     def _get_tuner_fname(self) -> str:
         """The file that shows that there is something to go on from, whatever the tuner's name."""
         return str(Path(self.project_dir) / "oracle.json")
+
+
+def alone(folder: RunFolder) -> FileLock:
+    """Context in which no other process has a run: one that counts as lost may still be at work."""
+    return FileLock(folder.path.with_name(f".{folder.path.name}.lock"))

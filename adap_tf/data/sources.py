@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,17 @@ class Features:
     low: np.ndarray
     high: np.ndarray
     changeable: np.ndarray
+
+    @classmethod
+    def of(cls, by_name: Mapping[str, Mapping[str, Any]]) -> "Features":
+        """The columns that `by_name` has told of."""
+        parts = (np.array([each[part] for each in by_name.values()], float) for part in ("low", "high", "changeable"))
+        return cls(tuple(by_name), *parts)
+
+    def shares(self, values: Any) -> Any:
+        """How far values `[n, F]`, float64, lie from `low` to `high`: 0 and 1 there. Takes tensors too."""
+        span = self.high / 2 - self.low / 2  # halves, since the whole of the largest numbers is infinite
+        return (values / 2 - self.low / 2) / np.where(span > 0, span, 1)
 
     def by_name(self) -> dict[str, dict[str, float | bool]]:
         """For each column its bounds and whether it can be changed, as JSON has it."""

@@ -72,8 +72,8 @@ def load(
     rows = usable_rows(path, len(values), faults, problems)
     table, values = table.take(rows), values[rows]
     low, high = _limits(names, values, given)
-    source = _labelled(path, table, labels, _scaled(values, low, high))
-    source = replace(source, features=Features(names, low, high, able.astype(np.float64)))
+    features = Features(names, low, high, able.astype(np.float64))
+    source = replace(_labelled(path, table, labels, _scaled(values, features)), features=features)
     return with_both_values(path, _parts(path, table, labels, source))
 
 
@@ -195,10 +195,9 @@ def _limits(names: Sequence[str], values: np.ndarray, bounds: Bounds) -> tuple[n
     return low, high
 
 
-def _scaled(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _scaled(values: np.ndarray, features: Features) -> np.ndarray:
     """Features in [0, 1], float32 `[n, F]`."""
-    span = high / 2 - low / 2  # halves, since the whole of the largest numbers is infinite
-    return np.clip((values / 2 - low / 2) / np.where(span > 0, span, 1), 0, 1).astype(np.float32)
+    return np.clip(features.shares(values), 0, 1).astype(np.float32)
 
 
 def _labelled(path: Path, table: pa.Table, labels: Sequence[str], image: np.ndarray) -> Source:
