@@ -16,8 +16,9 @@ import tensorflow as tf
 from PIL import Image
 
 import adap_tf
-from adap_tf.data import files, pixels
+from adap_tf.data import Features, files, pixels
 from train import inputs, listing, predict
+from train.card import CARD, FORMAT
 from train.run_folder import write_json
 from train.served import load_served
 
@@ -25,20 +26,10 @@ SIZE = (8, 8, 3)
 COLUMNS = ["hour", "amount"]
 
 
-def signature(network, kind, shape, dtype, change):
-    """A signature of any size, that changes its input first, as an export with a card has it."""
-
-    @tf.function(input_signature=[tf.TensorSpec([None, *shape], dtype, name=kind)])
-    def serve(given):
-        score = network(change(given), training=False)
-        return {"score": score, "probability": tf.sigmoid(score)}
-
-    return serve
-
-
-def export(path, network, kind, shape, dtype, change, **card):
-    tf.saved_model.save(network, str(path), {"serving_default": signature(network, kind, shape, dtype, change)})
-    write_json(path / "model_card.json", {"format": 1, "name": path.name, **card})
+def export(path, network, features=None, **card):
+    """An export with a card, as `train/export_run.py` makes it."""
+    adap_tf.export_saved_model(network, path, features)
+    write_json(path / CARD, {"format": FORMAT, "name": path.name, **card})
     return path
 
 
@@ -47,13 +38,8 @@ def threshold(task, at, level, score):
 
 
 def image_export(path, network, tasks, thresholds=()):
-    """One whose signature takes images of any size."""
-
-    def change(image):
-        return tf.image.resize(tf.cast(image, tf.float32), SIZE[:2]) / 255
-
     card = {"input": {"kind": "image", "shape": list(SIZE)}, "tasks": tasks, "thresholds": list(thresholds)}
-    return export(path, network, "image", [None, None, 3], tf.uint8, change, **card)
+    return export(path, network, **card)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +62,8 @@ def exports(tmp_path_factory, networks):
     two = [threshold(task, *level) for task in ("rust", "crack") for level in levels]
     image_export(folder / "two", networks["two"], ["rust", "crack"], [*two, threshold("rust", "recall", 0.9, None)])
     card = {"input": {"kind": "features", "shape": [2], "columns": COLUMNS}, "tasks": ["fraud"]}
-    export(folder / "features", networks["features"], "features", [2], tf.float32, lambda x: x / [24.0, 1e3], **card)
+    features = Features(tuple(COLUMNS), np.zeros(2), np.array([24.0, 1000.0]), np.ones(2))
+    export(folder / "features", networks["features"], features, **card)
     return folder
 
 
@@ -175,11 +162,21 @@ def test_arrays(exports, networks, tmp_path, rows, key):
 def test_arrays_of_floats_take_the_signature_for_them(exports, networks, tmp_path, rows):
     arrays = random_pixels()
     np.savez(tmp_path / "a.npz", x=arrays / 255)
-    status, found, _ = rows(exports / "run", tmp_path / "a.npz")
+    _, found, _ = rows(exports / "run", tmp_path / "a.npz")
     np.testing.assert_allclose(numbers(found), score_of(networks["one"], arrays)[:, 0], atol=1e-5)
     np.savez(tmp_path / "b.npz", x=arrays[:, :7] / 255)
     assert "b.npz holds examples of 7×8×3, and the network takes 8×8×3" in rows(exports / "run", tmp_path / "b.npz")[2]
-    status, found, err = rows(exports / "one", tmp_path / "a.npz")
+
+
+def test_floats_where_there_is_no_signature_for_them(tmp_path, rows):
+    @tf.function(input_signature=[tf.TensorSpec([None, *SIZE], tf.uint8, name="image")])
+    def serve(image):
+        score = tf.reduce_mean(tf.cast(image, tf.float32), (1, 2, 3))[:, None]
+        return {"score": score, "probability": tf.sigmoid(score)}
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "export"), {"serving_default": serve})
+    np.savez(tmp_path / "a.npz", x=random_pixels() / 255)
+    status, found, err = rows(tmp_path / "export", tmp_path / "a.npz")
     assert (status, found) == (1, [])
     assert "a.npz holds float32, and the network takes uint8" in err
 
@@ -394,8 +391,8 @@ def test_a_folder_that_cannot_be_read(tree, monkeypatch):
     ("arrays", "told"),
     [
         ({"x": np.array([{}, 1], object)}, "a.npz: x is an array of objects"),
-        ({"x": random_pixels(2, (8, 8, 1))}, "a.npz holds examples of 8×8×1, and the network takes 8×8×3"),
-        ({"x": random_pixels(2, (9, 8, 3))}, "a.npz holds examples of 9×8×3, and the network takes 8×8×3"),
+        ({"x": random_pixels(2, (8, 8, 1))}, "a.npz holds examples of 8×8×1, and the network takes ?×?×3"),
+        ({"x": random_pixels(2, (8, 8))}, "a.npz holds examples of 8×8×1, and the network takes ?×?×3"),
         ({"x": np.zeros((2, 8, 8, 3), np.int64)}, "a.npz: x is of int64; save it as uint8"),
         ({"x": np.full((2, 8, 8, 3), 9.0)}, "a.npz: x lies in [9, 9]"),
         ({"y": np.zeros(3)}, "a.npz needs an array image or x; there are: y"),
@@ -526,8 +523,8 @@ def test_a_run_that_is_not_finished(run, tmp_path, tree):
 )
 def test_cards_that_will_not_do(run, tmp_path, networks, tree, change, told):
     path = image_export(tmp_path / "export", networks["one"], ["rust"])
-    card = json.loads((path / "model_card.json").read_text())
-    (path / "model_card.json").write_text("{" if change is None else json.dumps(card | change))
+    card = json.loads((path / CARD).read_text())
+    (path / CARD).write_text("{" if change is None else json.dumps(card | change))
     status, _, err = run(path, tree[0])
     assert (status, len(err.splitlines()), told in err) == (2, 1, True)
 

@@ -67,7 +67,8 @@ class Served:
         self.tasks = tuple(card["tasks"] if card else map(str, range(count)))
         if len(self.tasks) != count:
             raise ValueError(f"it gives {count} scores, and {CARD} names {len(self.tasks)} tasks")
-        size = tuple(card["input"]["shape"] if card else self.shape)
+        own = tuple(_spec([*self._takes.values()][-1]).shape[1:])  # that of images in [0, 1] takes one size alone
+        size = tuple(card["input"]["shape"] if card else own)
         usual = self.kind == IMAGE and len(size) == 3 and size[2] in MODES and None not in size
         self.form = Form(*size) if usual else None
         self.columns = tuple(card["input"].get("columns", ())) if card else ()
