@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from adap_tf.data import Source
-from benchmarks import attack, pipeline, step, timing
+from benchmarks import attack, pipeline, predict, step, timing
 
 SMALL = ["--backbone", "mlp", "--batch-size", "8", "--repeats", "2", "--json"]
 
@@ -66,6 +66,13 @@ def test_a_peer_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "foolbox", None)
     with pytest.raises(SystemExit, match=r"pip install foolbox"):
         attack.main(["--backbone", "mlp", "--images", "4", "--peer", "foolbox"])
+
+
+def test_prediction_is_timed_beside_the_bare_network(capsys):
+    predict.main(["--images", "12", *SMALL])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["ratio"] > 0
+    assert found["repeats"] == 2
 
 
 def test_batches_from_files_are_timed(capsys, monkeypatch):

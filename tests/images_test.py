@@ -6,7 +6,8 @@ from PIL import Image
 
 from adap_tf.data import DataError, Examples, Problems, Sampler, files, images, same_images, training_batches
 from adap_tf.data.files import common_form, glance, images_below, load_images
-from adap_tf.data.images import Form, StoredImages
+from adap_tf.data.images import StoredImages
+from adap_tf.data.pixels import Form
 from made_up import claiming
 
 

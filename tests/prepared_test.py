@@ -11,7 +11,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from adap_tf.data import DataError, Problems, any_tfds, images, prepared
-from adap_tf.data.images import Form, StoredImages
+from adap_tf.data.images import StoredImages
+from adap_tf.data.pixels import Form
 
 IMAGE = tfds.features.Image(shape=(6, 5, 3))
 CLASSES = {"image": IMAGE, "label": tfds.features.ClassLabel(names=["cat", "dog", "owl"])}

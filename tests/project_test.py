@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Low to high: a module imports only what stands before it.
 ORDER = (
     "adap_tf.data.problems",
+    "adap_tf.data.pixels",
     "adap_tf.data.images",
     "adap_tf.data.files",
     "adap_tf.data.archives",
@@ -30,6 +31,7 @@ ORDER = (
     "adap_tf.data.bdd100k",
     "adap_tf.data.npz",
     "adap_tf.data.folder",
+    "adap_tf.data.columns",
     "adap_tf.data.table",
     "adap_tf.data.splits",
     "adap_tf.data.sampler",
@@ -106,6 +108,10 @@ ORDER = (
     "train.card",
     "train.card_text",
     "train.export_run",
+    "train.served",
+    "train.inputs",
+    "train.listing",
+    "train.predict",
     "tuning",
     "tuning.space",
     "tuning.objectives",

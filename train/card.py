@@ -18,6 +18,7 @@ from train.stored import KEPT, damaged
 from train.threats import Limits, make_threats
 
 FORMAT = 1
+CARD, TEXT = "model_card.json", "model_card.md"  # names of the files, for programs and for people
 CONFIDENCE, RESAMPLES = 0.95, 1000
 TOLD = ("eps", "steps", "step_size", "norm")  # of an attack
 

@@ -18,7 +18,7 @@ from adap_tf import export_saved_model
 from adap_tf.data import Features
 from adap_tf.export import onnx_model
 from train import stored
-from train.card import card
+from train.card import CARD, TEXT, card
 from train.card_text import card_text
 from train.command import ended, make_deterministic
 from train.errors import UsageError, reason
@@ -30,7 +30,6 @@ from train.stored import ANY, KEPT, NUMBER
 from train.subjects import load_subject
 from train.thresholds import Level, thresholds
 
-CARD, TEXT = "model_card.json", "model_card.md"
 FEATURES = {ANY: {"low": NUMBER, "high": NUMBER, "changeable": bool}}
 
 

@@ -10,7 +10,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from adap_tf.data.files import common_form
-from adap_tf.data.images import FORMATS, NO_IMAGE, Form, StoredImages, each, reason, shape_of
+from adap_tf.data.images import StoredImages, each
+from adap_tf.data.pixels import FORMATS, NO_IMAGE, Form, reason, shape_of
 from adap_tf.data.prepared import Record, builder_of, encoded, labels, records
 from adap_tf.data.problems import DataError, Problems
 from adap_tf.data.sources import Parts, Source

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from adap_tf.data.files import load_images
-from adap_tf.data.images import Form, each, reason
+from adap_tf.data.images import each
+from adap_tf.data.pixels import Form, reason
 from adap_tf.data.problems import DataError, Problems
 from adap_tf.data.sources import Parts, Source
 

@@ -8,7 +8,8 @@ import tensorflow_datasets as tfds
 
 from adap_tf.data.archives import unpacked
 from adap_tf.data.files import images_below, load_images
-from adap_tf.data.images import Form, StoredImages
+from adap_tf.data.images import StoredImages
+from adap_tf.data.pixels import Form
 from adap_tf.data.prepared import builder_of, encoded, labels, records
 from adap_tf.data.problems import DataError, Problems
 from adap_tf.data.sources import Parts, Source

@@ -1,13 +1,14 @@
 """Image files: what there is in a folder, and whether it is whole."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from adap_tf.data.images import FORMATS, NO_IMAGE, Array, Form, StoredImages, each, reason, shape_of
+from adap_tf.data.images import Array, StoredImages, each
+from adap_tf.data.pixels import FORMATS, NO_IMAGE, Form, reason, shape_of
 from adap_tf.data.problems import DataError, Problems
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -21,10 +22,15 @@ def read_file(path: str) -> bytes:
     return Path(path).read_bytes()
 
 
-def images_below(folder: Path) -> Iterator[Path]:
-    """The image files in a folder and those below it, in the order of their paths; hidden ones are left out."""
+def images_below(folder: Path, unread: Callable[[OSError], object] | None = None) -> Iterator[Path]:
+    """The image files in a folder and those below it, in the order of their paths; hidden ones are left out.
+
+    Args:
+        folder: where they are.
+        unread: told of folders that cannot be read, which are left out.
+    """
     entered: set[str] = set()  # each folder once: links may lead back to one, and round for ever
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=unread, followlinks=True):
         if (real := os.path.realpath(place)) in entered:
             folders.clear()
             continue

@@ -1,31 +1,21 @@
 """Images that stay on disk until a batch asks for them."""
 
-import io
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
+from adap_tf.data.pixels import Form, reason
 from adap_tf.data.problems import DataError, Problems
 
-MODES = {1: "L", 3: "RGB"}
-CHANNELS = {"1": 1, "L": 1, "LA": 1, "P": 3, "RGB": 3, "RGBA": 3, "CMYK": 3, "YCbCr": 3}
-# of all that Pillow reads: an EPS file, whatever its name, would be run by Ghostscript
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-MOST_PIXELS = 2**26  # of an image: 192 MiB in colours, for each thread; below 89 million, where Pillow begins to warn
-TOO_LARGE = f"has more than {MOST_PIXELS:,} pixels; scale it down"
-ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF, and what there says that the image lies on its side
 IN_MEMORY = 2**29  # bytes: data sets that are no larger are decoded once and kept
 AT_ONCE = 1024  # images that are looked at, before the next are
-BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # an error, where warnings are
-NO_IMAGE = (OSError, SyntaxError, *BOMBS)  # what Pillow raises for what it cannot read
 THREADS = (os.cpu_count() or 1) + 2  # Pillow decodes outside of Python's lock, but many threads wait for one another
+END = object()  # of elements
 
 Result = TypeVar("Result")
 _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="images")
@@ -70,6 +60,15 @@ def same_images(one: Array, other: Array) -> bool:
     return isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and np.array_equal(one, other)
 
 
+def ahead(elements: Iterator[Result]) -> Iterator[Result]:
+    """The same elements; one is made while whoever asks is busy with the one before."""
+    with ThreadPoolExecutor(1) as maker:
+        waiting = maker.submit(next, elements, END)
+        while (made := waiting.result()) is not END:
+            waiting = maker.submit(next, elements, END)
+            yield cast(Result, made)
+
+
 def read_ahead(images: Array, batches: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Places and the examples there, batch by batch; one is read while whoever asks is busy with the one before.
 
@@ -77,81 +76,7 @@ def read_ahead(images: Array, batches: Iterable[np.ndarray]) -> Iterator[tuple[n
         images: `[n, ...]`.
         batches: the places `[k]` of each batch.
     """
-    with ThreadPoolExecutor(1) as reader:
-        waiting: list[tuple[np.ndarray, Future[np.ndarray]]] = []
-        for places in batches:
-            waiting.append((places, reader.submit(images.__getitem__, places)))
-            if len(waiting) > 1:
-                places, read = waiting.pop(0)
-                yield places, read.result()
-        for places, read in waiting:
-            yield places, read.result()
-
-
-@dataclass(frozen=True)
-class Form:
-    """The array that an encoded image becomes.
-
-    Attributes:
-        height: in pixels.
-        width: in pixels.
-        channels: 1 for grey, 3 for colours.
-        exact: whether an image of another size or number of channels is an error; else it is converted.
-    """
-
-    height: int
-    width: int
-    channels: int = 3
-    exact: bool = False
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of the array."""
-        return self.height, self.width, self.channels
-
-    def check(self, shape: Sequence[int]) -> None:
-        """Makes sure that an image of that shape will do.
-
-        Raises:
-            ValueError: it will not.
-        """
-        if self.exact and tuple(shape) != self.shape:
-            wanted, found = ("×".join(map(str, each)) for each in (self.shape, shape))
-            raise ValueError(f"has {found} pixels and channels, and must have {wanted}")
-
-    def decode(self, encoded: bytes) -> np.ndarray:
-        """The pixels, uint8 of `shape`.
-
-        Raises:
-            ValueError: it is no image, cut off, or will not do.
-        """
-        mode, size = MODES[self.channels], (self.width, self.height)
-        try:
-            with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-                self.check(shape_of(image))
-                if image.size not in (size, size[::-1]):
-                    image.draft(mode, (max(size), max(size)))  # a JPEG is decoded at half its size if that is enough
-                pixels = ImageOps.exif_transpose(image).convert(mode)
-                if pixels.size != size:
-                    pixels = pixels.resize(size, Image.Resampling.BILINEAR)
-        except NO_IMAGE as error:
-            raise ValueError(reason(error)) from None
-        return np.asarray(pixels).reshape(self.shape)
-
-
-def shape_of(image: Image.Image) -> tuple[int, int, int]:
-    """Height, width and channels of an image that stands upright, which it tells before it is decoded.
-
-    Raises:
-        ValueError: its pixels are not of 8 bits, or too many.
-    """
-    if image.width * image.height > MOST_PIXELS:
-        raise ValueError(TOO_LARGE)
-    if image.mode not in CHANNELS:
-        raise ValueError(f"has pixels of the kind {image.mode}; convert it to 8 bits, or give arrays in an npz file")
-    exif = Image.Image.getexif(image)  # the base class's: that of PNG files decodes them to look behind the pixels
-    height, width = image.size if exif.get(ORIENTATION) in TURNED else image.size[::-1]
-    return height, width, CHANNELS[image.mode]
+    return ahead((places, images[places]) for places in batches)
 
 
 class StoredImages(Images):
@@ -198,6 +123,19 @@ class StoredImages(Images):
         except (OSError, ValueError) as error:
             raise DataError(f"{key} {reason(error)}") from None
 
+    def all(self, problems: Problems, quiet: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """The images that can be decoded, uint8 `[k, height, width, channels]`, and their places `[k]`.
+
+        Args:
+            problems: takes what was wrong with the others.
+            quiet: whether to show no progress bar.
+
+        Raises:
+            DataError: one cannot be decoded, and such are not to be left out.
+        """
+        kept, pixels = each(self.decoded, self.keys, problems, quiet)
+        return np.reshape(pixels, (len(kept), *self.form.shape)).astype(np.uint8), kept
+
     def checked(self, problems: Problems) -> tuple[Array, np.ndarray]:
         """The images that can be decoded, and their places `[k]`.
 
@@ -208,8 +146,7 @@ class StoredImages(Images):
             DataError: one cannot be decoded, and such are not to be left out.
         """
         if np.prod(self.shape) <= IN_MEMORY:
-            kept, pixels = each(self.decoded, self.keys, problems)
-            return np.reshape(pixels, (len(kept), *self.form.shape)).astype(np.uint8), kept
+            return self.all(problems)
         if problems.skip:
             kept, _ = each(lambda key: bool(self.decoded(key).size), self.keys, problems)
             return self.take(kept), kept
@@ -217,7 +154,7 @@ class StoredImages(Images):
 
 
 def each(
-    look: Callable[[Any], Result], keys: Sequence[Any] | np.ndarray, problems: Problems
+    look: Callable[[Any], Result], keys: Sequence[Any] | np.ndarray, problems: Problems, quiet: bool = False
 ) -> tuple[np.ndarray, list[Result]]:
     """The places of the keys that can be looked at, and what was found there; with a progress bar if it takes long.
 
@@ -225,6 +162,7 @@ def each(
         look: function of a key, which raises `DataError` for a bad one.
         keys: what to look at, several at once.
         problems: takes what was wrong.
+        quiet: whether to show no progress bar.
 
     Raises:
         DataError: a key is bad, and bad ones are not to be left out.
@@ -237,7 +175,9 @@ def each(
             return error
 
     kept, found = [], []
-    with tqdm(desc="looking at images", total=len(keys), unit="image", leave=False, delay=1, disable=None) as bar:
+    with tqdm(
+        desc="looking at images", total=len(keys), unit="image", leave=False, delay=1, disable=quiet or None
+    ) as bar:
         for first in range(0, len(keys), AT_ONCE):
             for place, result in enumerate(_pool.map(tried, keys[first : first + AT_ONCE]), first):
                 bar.update()
@@ -247,16 +187,3 @@ def each(
                     kept.append(place)
                     found.append(result)
     return np.array(kept, np.int64), found
-
-
-def reason(error: Exception) -> str:
-    """What is wrong with a file, to follow its name."""
-    if isinstance(error, FileNotFoundError):
-        return "is missing"
-    if isinstance(error, UnidentifiedImageError):
-        return "is no image"
-    if isinstance(error, BOMBS):
-        return TOO_LARGE
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read: {error.strerror}"
-    return f"cannot be read as an image: {error}" if isinstance(error, NO_IMAGE) else str(error)

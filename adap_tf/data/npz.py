@@ -15,6 +15,7 @@ SUFFIXES = {"train": ("", "_train"), "validation": ("_validation", "_val"), "tes
 IMAGE, LABEL = ("image", "x"), ("label", "y")
 DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 VALUES = "write 0 for a negative, not -1, 1 for a positive and NaN for unknown"
+NOT_FINITE = "holds NaN or infinity"
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -57,6 +58,34 @@ def load(path: str | Path, problems: Problems | None = None) -> Parts:
     return with_both_values(path, (_of_classes if classes else _of_tasks)(path, arrays, images, labels))
 
 
+def read_images(path: Path, problems: Problems, own_units: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """The images or features in a file whose labels do not matter: the array `image` or `x`.
+
+    Args:
+        path: of the file.
+        problems: takes examples with a value that is NaN or infinite.
+        own_units: whether any numbers will do, of which float32 are made; else uint8 and floats in [0, 1], as `load`.
+
+    Returns:
+        The examples `[k, ...]`, and their places in the array `[k]`.
+
+    Raises:
+        DataError: the file is missing or damaged, or the array will not do.
+    """
+    arrays = _read(path)
+    if (name := _one(path, arrays, IMAGE, ("",))) is None:
+        raise DataError(f"{path} needs an array image or x; {_there(arrays)}")
+    given = arrays[name]
+    image = _image(path, name, given.astype(np.float32) if own_units and given.dtype.kind in "iu" else given)
+    finite = _finite(image)
+    for place in np.flatnonzero(~finite):
+        problems.note(f"{path}: {name}[{place}] {NOT_FINITE}")
+    if not finite.any():
+        raise DataError(f"{path}: no example of {name} can be used")
+    image = image if finite.all() else image[finite]
+    return image if own_units else _in_range(path, name, image), np.flatnonzero(finite)
+
+
 def _read(path: Path) -> dict[str, np.ndarray]:
     """All arrays of the file."""
     if not path.is_file():
@@ -86,7 +115,7 @@ def _array(path: Path, name: str, found: Mapping[str, np.ndarray]) -> np.ndarray
 
 def _pair(path: Path, arrays: Arrays, part: str) -> Pair | None:
     """The names of a part's arrays, None if it is not there."""
-    image, label = (_one(path, arrays, part, names) for names in (IMAGE, LABEL))
+    image, label = (_one(path, arrays, names, SUFFIXES[part]) for names in (IMAGE, LABEL))
     if image and label:
         return Pair(image, label)
     if image or label:
@@ -94,9 +123,9 @@ def _pair(path: Path, arrays: Arrays, part: str) -> Pair | None:
     return None
 
 
-def _one(path: Path, arrays: Arrays, part: str, names: Sequence[str]) -> str | None:
-    """The one array of the file with one of those names, for a part."""
-    found = [name + suffix for name in names for suffix in SUFFIXES[part] if name + suffix in arrays]
+def _one(path: Path, arrays: Arrays, names: Sequence[str], suffixes: Sequence[str]) -> str | None:
+    """The one array of the file with one of those names, None if there is none."""
+    found = [name + suffix for name in names for suffix in suffixes if name + suffix in arrays]
     if len(found) > 1:
         raise DataError(f"{path} has both {found[0]} and {found[1]}; leave one out")
     return found[0] if found else None
@@ -147,14 +176,19 @@ def _usable(
     path: Path, pair: Pair, image: np.ndarray, label: np.ndarray, classes: bool, problems: Problems
 ) -> np.ndarray:
     """`[n]`, which examples have finite pixels and, among classes, one of those."""
-    finite = np.isfinite(image.reshape(len(image), -1)).all(axis=1)
+    finite = _finite(image)
     known = ~np.isnan(label) if classes else np.ones(len(label), bool)
     for place in np.flatnonzero(~(finite & known)):
-        name, what = (pair.label, "is NaN among classes") if finite[place] else (pair.image, "holds NaN or infinity")
+        name, what = (pair.label, "is NaN among classes") if finite[place] else (pair.image, NOT_FINITE)
         problems.note(f"{path}: {name}[{place}] {what}")
     if not (finite & known).any():
         raise DataError(f"{path}: no example of {pair.image} can be used")
     return finite & known
+
+
+def _finite(image: np.ndarray) -> np.ndarray:
+    """`[n]`, which examples hold numbers alone."""
+    return np.isfinite(image.reshape(len(image), -1)).all(axis=1)
 
 
 def _in_range(path: Path, name: str, image: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tqdm import tqdm
 
-from adap_tf.data.images import AT_ONCE, reason
+from adap_tf.data.images import AT_ONCE
+from adap_tf.data.pixels import reason
 from adap_tf.data.problems import DataError
 from adap_tf.data.sources import Source
 

@@ -2,27 +2,33 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pa_parquet
 
+from adap_tf.data.columns import (
+    ID,
+    Bounds,
+    Faults,
+    as_float,
+    feature_faults,
+    is_numeric,
+    numbers,
+    read_table,
+    text,
+    usable_rows,
+)
 from adap_tf.data.problems import DataError, Problems
 from adap_tf.data.sources import Features, Parts, Source, with_both_values
 
 LABELS = ("label", "target", "class", "y")
-ID, SPLIT = "id", "split"
+SPLIT = "split"
 INDEX = "__index_level_0__"  # what pandas calls the numbers of rows in a parquet file: no feature
 PARTS = ("train", "validation", "test")
 VALUES = "write 0 for a negative, not -1, 1 for a positive and nothing for unknown"
-
-Bounds = Mapping[str, tuple[float, float]]
-Faults = dict[int, str]
-"""What is wrong with rows that cannot be used, by their places."""
 
 
 def load(
@@ -51,55 +57,24 @@ def load(
         DataError: the file is missing or damaged, there is no such column, or columns will not do.
     """
     path, problems = Path(path), problems or Problems()
-    table = _read(path)
+    table = read_table(path)
     labels = _label_columns(path, table, labels)
     names = _feature_columns(path, table, labels)
     able = np.isin(names, _known(path, "--changeable", names if changeable is None else changeable, names))
     given = {} if bounds is None else _bounds(Path(bounds), path, names)
-    values = np.stack([_numbers(path, table, name) for name in names], axis=1)
+    values = np.stack([numbers(path, table, name) for name in names], axis=1)
     faults = {
-        **_feature_faults(names, values, given),
+        **feature_faults(names, values, given),
         **_class_faults(path, table, labels),
         **_split_faults(path, table, labels),
         **_id_faults(table, labels),
     }
-    rows = _usable(path, len(values), faults, problems)
+    rows = usable_rows(path, len(values), faults, problems)
     table, values = table.take(rows), values[rows]
     low, high = _limits(names, values, given)
     features = Features(names, low, high, able.astype(np.float64))
     source = replace(_labelled(path, table, labels, _scaled(values, features)), features=features)
     return with_both_values(path, _parts(path, table, labels, source))
-
-
-def _read(path: Path) -> pa.Table:
-    """The table, with a name for every column and at least one row."""
-    readers = {".csv": _read_csv, ".parquet": pa_parquet.read_table}
-    if path.suffix.lower() not in readers:
-        raise DataError(f"{path} is no table that can be read; name a file that ends in .csv or .parquet")
-    if not path.is_file():
-        raise DataError(f"{path} is missing, or no file; name a file")
-    try:
-        table = readers[path.suffix.lower()](path)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} cannot be read: {str(error).partition(chr(10))[0]}; mend the file") from None
-    _check_names(path, table.column_names)
-    if not table.num_rows:
-        raise DataError(f"{path} has no rows; add some")
-    return table
-
-
-def _read_csv(path: Path) -> pa.Table:
-    """A csv file, in which an empty cell of a text column is a missing one, as it is in all others."""
-    return pa_csv.read_csv(path, convert_options=pa_csv.ConvertOptions(strings_can_be_null=True))
-
-
-def _check_names(path: Path, names: Sequence[str]) -> None:
-    """Makes sure that every column has a name of its own."""
-    for place, name in enumerate(names):
-        if not name.strip():
-            raise DataError(f"{path}: column {place + 1} has no name; name it, or drop it if it counts the rows")
-        if name in names[:place]:
-            raise DataError(f"{path} has two columns {name!r}; rename one of them")
 
 
 def _known(path: Path, option: str, names: Sequence[str], columns: Sequence[str]) -> list[str]:
@@ -136,27 +111,6 @@ def _feature_columns(path: Path, table: pa.Table, labels: Sequence[str]) -> tupl
     return names
 
 
-def _is_numeric(column: pa.ChunkedArray) -> bool:
-    kinds = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
-    return any(kind(column.type) for kind in kinds)
-
-
-def _as_float(column: pa.ChunkedArray) -> np.ndarray:
-    """`[n]` float64, NaN for what is missing."""
-    return column.cast(pa.float64(), safe=False).to_numpy()
-
-
-def _numbers(path: Path, table: pa.Table, name: str) -> np.ndarray:
-    """A feature of all rows."""
-    column = table[name]
-    if column.null_count == len(column):
-        raise DataError(f"{path}: column {name!r} is empty; drop it")
-    if not _is_numeric(column):
-        what = "text" if pa.types.is_string(column.type) or pa.types.is_dictionary(column.type) else column.type
-        raise DataError(f"{path}: column {name!r} is {what}; encode it as numbers, drop it, or name it in --labels")
-    return _as_float(column)
-
-
 def _bounds(file: Path, path: Path, names: Sequence[str]) -> Bounds:
     """The least and the largest value of columns, from a JSON file."""
     try:
@@ -180,15 +134,6 @@ def _pair(file: Path, name: str, pair: object) -> tuple[float, float]:
     raise DataError(f"{file}: {name!r} must have two numbers [low, high], not {json.dumps(pair)}")
 
 
-def _usable(path: Path, count: int, faults: Faults, problems: Problems) -> np.ndarray:
-    """The places of the rows that can be used `[k]`."""
-    for row in sorted(faults):
-        problems.note(f"{path}: row {row + 1}, {faults[row]}")
-    if len(faults) == count:
-        raise DataError(f"{path} has no row that can be used")
-    return np.setdiff1d(np.arange(count), list(faults))
-
-
 def _id_faults(table: pa.Table, labels: Sequence[str]) -> Faults:
     """Rows with the id of an earlier one; what is missing is no id."""
     found = {}
@@ -204,7 +149,7 @@ def _split_faults(path: Path, table: pa.Table, labels: Sequence[str]) -> Faults:
     """Rows of a part that there is not."""
     found = {}
     for name in _special(table, labels, SPLIT):
-        part = _text(path, table, name)
+        part = text(path, table, name)
         for row in np.flatnonzero(~np.isin(part.astype(str), PARTS)).tolist():
             found[row] = f"column {name!r} has {part[row]!r}; write {', '.join(PARTS)}"
     return found
@@ -214,29 +159,8 @@ def _class_faults(path: Path, table: pa.Table, labels: Sequence[str]) -> Faults:
     """Rows without a class, if a column of classes is the label."""
     if _are_tasks(path, table, labels):
         return {}
-    empty = np.flatnonzero(_text(path, table, labels[0]) == "")
+    empty = np.flatnonzero(text(path, table, labels[0]) == "")
     return dict.fromkeys(empty.tolist(), f"column {labels[0]!r} has no class")
-
-
-def _feature_faults(names: Sequence[str], values: np.ndarray, bounds: Bounds) -> Faults:
-    """Rows with a feature that is no number, or out of its bounds; of each the first such column."""
-    low, high = np.array([bounds.get(name, (-math.inf, math.inf)) for name in names]).T
-    bad = ~np.isfinite(values) | (values < low) | (values > high)
-    found = {}
-    for row in np.flatnonzero(bad.any(axis=1)).tolist():
-        place = int(bad[row].argmax())
-        what = f"{values[row, place]:g}, out of its bounds [{low[place]:g}, {high[place]:g}]"
-        what = what if np.isfinite(values[row, place]) else "missing, NaN or infinite"
-        found[row] = f"column {names[place]!r} is {what}"
-    return found
-
-
-def _text(path: Path, table: pa.Table, name: str) -> np.ndarray:
-    """`[n]` of text, empty for what is missing."""
-    try:
-        return table[name].cast(pa.string()).fill_null("").to_numpy()
-    except pa.ArrowException:
-        raise DataError(f"{path}: column {name!r} is {table[name].type}; write it as text or numbers") from None
 
 
 def _are_tasks(path: Path, table: pa.Table, labels: Sequence[str]) -> bool:
@@ -256,9 +180,9 @@ def _not_binary(column: pa.ChunkedArray) -> str | float | None:
     """A value that is neither 0, 1 nor missing, of numbers one that is no class if there is any; else None."""
     if pa.types.is_null(column.type):
         return None
-    if not _is_numeric(column):
+    if not is_numeric(column):
         return str(column.drop_null()[0])
-    value = _as_float(column)
+    value = as_float(column)
     value = value[~np.isnan(value) & (value != 0) & (value != 1)]
     broken = value[(value < 0) | (value != np.floor(value)) | np.isinf(value)]
     return next(map(float, (*broken[:1], *value[:1])), None)
@@ -279,16 +203,16 @@ def _scaled(values: np.ndarray, features: Features) -> np.ndarray:
 def _labelled(path: Path, table: pa.Table, labels: Sequence[str], image: np.ndarray) -> Source:
     """The examples with their labels."""
     if _are_tasks(path, table, labels):
-        label = np.stack([_as_float(table[name]) for name in labels], axis=1)
+        label = np.stack([as_float(table[name]) for name in labels], axis=1)
         return Source(image, label.astype(np.float32), tuple(labels))
-    classes, target = np.unique(_text(path, table, labels[0]).astype(str), return_inverse=True)
+    classes, target = np.unique(text(path, table, labels[0]).astype(str), return_inverse=True)
     return Source.of_classes(image, target, tuple(classes.tolist()))
 
 
 def _parts(path: Path, table: pa.Table, labels: Sequence[str], source: Source) -> Parts:
     """The parts that the table tells, else all examples for training."""
     for name in _special(table, labels, SPLIT):
-        part = _text(path, table, name)
+        part = text(path, table, name)
         if "train" not in part:
             raise DataError(f"{path}: no row that can be used has {name} train; write it for some")
         return {each: source.take(np.flatnonzero(part == each)) for each in PARTS if each in part}
