@@ -368,7 +368,7 @@ def test_damaged_files_are_told_and_the_rest_goes_on(exports, networks, tree, ro
 
 
 def test_an_image_with_too_many_pixels(exports, tree, rows, monkeypatch):
-    monkeypatch.setattr(pixels, "PIXELS", 100)
+    monkeypatch.setattr(pixels, "MOST_PIXELS", 100)
     Image.new("L", (11, 10)).save(tree[0] / "d.png")
     status, found, err = rows(exports / "run", tree[0])
     assert (status, len(found)) == (1, 6)
