@@ -372,7 +372,7 @@ def test_an_image_with_too_many_pixels(exports, tree, rows, monkeypatch):
     Image.new("L", (11, 10)).save(tree[0] / "d.png")
     status, found, err = rows(exports / "run", tree[0])
     assert (status, len(found)) == (1, 6)
-    assert "d.png has 11×10 pixels; an image may have 100" in err
+    assert "d.png has more than" in err
 
 
 def test_a_folder_that_cannot_be_read(tree, monkeypatch):

@@ -46,6 +46,7 @@ def test_all_python_code_of_the_documents_is_run_here():
         ("README.md", LIBRARY),
         ("docs/data.md", "In the library"),
         ("docs/distributed.md", "Several devices"),
+        ("docs/predicting.md", "In a program"),
         ("docs/tuning.md", "In a script of yours"),
     ]
 
@@ -68,6 +69,14 @@ def test_own_code_learns():
     found = names["model"].evaluate(names["x"][test], names["y"][test], return_dict=True, verbose=0)
     assert found["ap"] > 0.8
     assert found["robust_ap"] > 0.3
+
+
+def test_a_program_that_predicts(rng):
+    network, images = adap_tf.BACKBONES["mlp"]((8, 8, 1)), rng.integers(0, 256, (3, 8, 8, 1), np.uint8)
+    adap_tf.export_saved_model(network, "runs/rust/export")
+    names = {"images": images}
+    exec(block("docs/predicting.md", "In a program"), names)
+    assert names["score"].shape == (3, 1)
 
 
 def test_evaluation(rng):
