@@ -57,7 +57,7 @@ def found_by(histories: Sequence[Sequence[Row]], folder: SearchFolder) -> dict[s
 
 def outcomes(oracle: keras_tuner.Oracle, folder: SearchFolder) -> list[Outcome]:
     """What came of each trial by now, in their order."""
-    return [_outcome(trial, folder) for _, trial in sorted(oracle.trials.items())]
+    return [_outcome(trial, folder) for trial in [*oracle.trials.values()]]
 
 
 def _outcome(trial: Trial, folder: SearchFolder) -> Outcome:
@@ -68,8 +68,11 @@ def _outcome(trial: Trial, folder: SearchFolder) -> Outcome:
         return Outcome(trial, FAILED, {}, epochs, (trial.message or "").strip().rpartition("\n")[2])
     if trial.status != "COMPLETED":
         return Outcome(trial, UNFINISHED, {}, epochs)
+    stops = [run.stopped for run in runs if run.stopped.exists()]
+    if not histories or not (stops or all(run.results.exists() for run in runs)):
+        return Outcome(trial, FAILED, {}, epochs, "its run is not there any more")
     found = found_by(histories, folder)
-    if stops := [run.stopped for run in runs if run.stopped.exists()]:
+    if stops:
         return Outcome(trial, STOPPED, found, epochs, (read_json(stops[0]) or {}).get("reason", ""))
     return Outcome(trial, FINISHED, found, epochs)
 
