@@ -31,7 +31,7 @@ from tuning.oracles import ORACLES, Kept
 from tuning.search_folder import SearchFolder
 from tuning.settings import Settings, parse
 from tuning.space import Range, Space, declare, listed
-from tuning.tuner import RunTuner
+from tuning.tuner import ChiefLostError, RunTuner
 
 TRIALS = 20  # of a search that is no grid
 CHIEF, TUNER, SINGLE = "chief", "tuner", "single"
@@ -82,10 +82,10 @@ def take_part(role: str, tuner: RunTuner, oracle: Kept, seconds: float) -> None:
             serve(tuner, oracle, seconds)
         else:
             tuner.search()
+    except (ChiefLostError, grpc.RpcError) as error:
+        raise LostError("the chief has ended or cannot be reached; start it, and this command, again") from error
     except FatalError as error:
         raise UsageError(str(error)) from error
-    except grpc.RpcError as error:
-        raise LostError("the chief has ended or cannot be reached; start it, and this command, again") from error
 
 
 def role_of_this() -> str:
@@ -112,12 +112,11 @@ def check_address() -> None:
     """
     ip, port = (os.environ[name] for name in ADDRESS)
     try:
-        family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-        socket.create_server((ip.strip("[]"), int(port)), family=family).close()
+        with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was in use just now is free
+            probe.bind((ip.strip("[]"), int(port)))
     except (OSError, OverflowError, ValueError) as error:
-        raise UsageError(
-            f"{', '.join(ADDRESS)}: cannot listen at {ip}:{port}: {error}; give one that is free"
-        ) from None
+        raise UsageError(f"{ADDRESS[1]}: cannot listen at {ip}:{port}: {error}; give one that is free") from None
 
 
 def make_oracle(settings: Settings, space: Space) -> Kept:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import keras
@@ -25,6 +26,10 @@ from tuning.search_folder import SearchFolder
 from tuning.trials import found_by, name_of, outcomes, write
 
 BEAT = 4  # signs of life within the time after which a worker counts as lost
+
+
+class ChiefLostError(FatalError):
+    """The chief has not answered: what a trial has found is not its failure, and is on disk for a rerun."""
 
 
 class RunTuner(BaseTuner):
@@ -70,6 +75,17 @@ class RunTuner(BaseTuner):
         found = found_by([rows for folder in folders if (rows := folder.history())], self.folder)
         print(f"trial {trial.trial_id}: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
         return found | {self.oracle.objective.name: self.oracle.objective.get_value(found)}
+
+    def _run_and_update_trial(self, trial: Trial, *arguments: Any, **options: Any) -> None:
+        """Runs a trial and tells the oracle its numbers.
+
+        Raises:
+            ChiefLostError: it cannot be told.
+        """
+        try:
+            super()._run_and_update_trial(trial, *arguments, **options)
+        except grpc.RpcError as error:
+            raise ChiefLostError(str(error)) from error
 
     def _run(self, trial: Trial, seed: int, folder: RunFolder) -> None:
         """One run of a trial, after the one that it starts from; says so where it is stopped."""
