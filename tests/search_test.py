@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from adap_tf.data import DataError
 from made_up import PRINTS
@@ -302,6 +302,39 @@ def test_trials_stand_in_their_order_however_many_there_are(tmp_path, quick):
 def test_what_has_been_tried_is_not_tried_again(tmp_path, quick, kind):
     assert search.main(options(tmp_path / "s", "--tuner", kind, lambdas=(0.1, 1, 4))) == 0
     assert sorted(config.lam for config in quick.taken) == [0.1, 1, 4]
+
+
+def test_a_run_has_its_folder_alone_and_its_tuner_gives_signs_of_life(tmp_path, quick, monkeypatch):
+    asked, get = [], search.Kept.get_trial
+    monkeypatch.setattr(search.Kept, "get_trial", lambda oracle, name: asked.append(name) or get(oracle, name))
+
+    def problem(config):
+        with pytest.raises(Timeout), FileLock(tuner.alone(quick.folders[-1]).lock_file, timeout=0):
+            pass
+        while len(asked) < 3:
+            time.sleep(0.01)
+
+    quick.problem = problem
+    assert search.main(options(tmp_path / "s", "--worker-timeout", "0.001", lambdas=(1,))) == 0
+    assert set(asked) == {"0"}
+
+
+def ask_once(tuner):
+    """In the place of a chief's server: one that a tuner asks for a trial, and that ends with the last."""
+    time.sleep(0.2)
+    tuner.oracle.create_trial("one")
+
+
+@pytest.mark.parametrize("serving", [ask_once, lambda tuner: time.sleep(3)])
+def test_a_chief_ends_well_where_nothing_is_left(tmp_path, quick, capsys, monkeypatch, serving):
+    arguments = options(tmp_path / "s", "--worker-timeout", "0.02", lambdas=(1, 4))
+    assert search.main(arguments) == 0
+    monkeypatch.setattr(tuner.RunTuner, "search", serving)
+    values = ("chief", "127.0.0.1", str(free_port()))
+    for name, value in zip(("KERASTUNER_TUNER_ID", *search.ADDRESS), values, strict=True):
+        monkeypatch.setenv(name, value)
+    assert search.main(arguments) == 0
+    assert "best: λ 1\n" in capsys.readouterr().out
 
 
 SMALL = ["--backbone", "mlp", "--attack-steps", "1", "--eval-steps", "2", "--train-examples", "400"]
