@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial
+from keras_tuner.errors import FailedTrialError
 
 from train import trade_off
 from train.loop import selected
@@ -16,6 +17,7 @@ from train.trade_off import SYMBOLS
 from tuning.objectives import CLEAN, ROBUST
 from tuning.search_folder import SearchFolder
 
+EXPECTED = f"{FailedTrialError.__module__}.{FailedTrialError.__name__}: "  # begins the message of such an error
 FINISHED, STOPPED, FAILED, UNFINISHED = "finished", "stopped early", "failed", "unfinished"
 
 
@@ -65,7 +67,8 @@ def _outcome(trial: Trial, folder: SearchFolder) -> Outcome:
     histories = [rows for run in runs if (rows := run.history())]
     epochs = sum(len(rows) for rows in histories)
     if trial.status == "FAILED":
-        return Outcome(trial, FAILED, {}, epochs, (trial.message or "").strip().rpartition("\n")[2])
+        reason = (trial.message or "").strip().rpartition("\n")[2].removeprefix(EXPECTED)
+        return Outcome(trial, FAILED, {}, epochs, reason)
     if trial.status != "COMPLETED":
         return Outcome(trial, UNFINISHED, {}, epochs)
     stops = [run.stopped for run in runs if run.stopped.exists()]
