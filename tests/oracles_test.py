@@ -1,6 +1,7 @@
 """KerasTuner's oracles as a search keeps them: order, going on, and tuners that are lost."""
 
 import itertools
+import threading
 
 import keras_tuner
 import pytest
@@ -98,6 +99,28 @@ def test_the_trial_of_a_tuner_that_is_lost_goes_to_another(tmp_path):
     end(oracle, taken)
     assert oracle.create_trial("other").status == STOPPED
     assert oracle.over()
+
+
+def test_a_tuner_that_has_its_trial_from_an_earlier_chief_is_alive(tmp_path):
+    trial = made(tmp_path).create_trial("tuner0")
+    again = made(tmp_path)
+    again.reload()
+    again.get_trial(trial.trial_id)
+    assert list(again.heard) == [trial.trial_id]
+    assert not again.complete()
+    end(again, again.create_trial("other"))
+    values_of(again, 5)
+    assert again.complete()
+
+
+def test_an_error_locks_nobody_out(tmp_path):
+    oracle = made(tmp_path)
+    with pytest.raises(KeyError):
+        oracle.get_trial("9")
+    other = threading.Thread(target=oracle.over, daemon=True)
+    other.start()
+    other.join(5)
+    assert not other.is_alive()
 
 
 def test_objectives():

@@ -1,8 +1,10 @@
 """The search: what it refuses, how trials are stopped, fail and go on, and what it ends with."""
 
 import csv
+import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,7 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
+from filelock import FileLock, Timeout
 
+from adap_tf.data import DataError
 from made_up import PRINTS
 from train.errors import NonFiniteError, UsageError
 from train.options import parse
@@ -32,7 +37,7 @@ class Runs:
     """In the place of `train.main.run`: runs that take no time."""
 
     def __init__(self):
-        self.taken = []
+        self.taken, self.folders = [], []
         self.problem = lambda config: None
 
     def __call__(self, config, folder, workers, watch=lambda rows: None):
@@ -40,6 +45,7 @@ class Runs:
         if folder.results.exists():
             return
         self.taken.append(config)
+        self.folders.append(folder)
         if problem := self.problem(config):
             raise problem
         rows = folder.history()
@@ -145,13 +151,39 @@ def test_a_failed_trial_ends_no_search(tmp_path, quick, capsys):
     assert search.main(options(tmp_path / "s", lambdas=(1, 4))) == 0
     first, second = trials_of(tmp_path / "s")
     assert (first["status"], first["robust_ap"], second["status"]) == ("failed", "", "finished")
-    assert first["reason"].endswith("term P not finite at step 3")
+    assert first["reason"] == "term P not finite at step 3"
     assert "best: λ 4\n" in capsys.readouterr().out
 
     quick.problem = lambda config: ValueError("something else")
     assert "no trial has come to its end; the first: ValueError: something else" in failed(
         capsys, *options(tmp_path / "t", lambdas=(1, 4))
     )
+
+
+def test_a_value_that_its_own_trial_alone_cannot_have_ends_no_search(tmp_path, quick):
+    quick.problem = lambda config: UsageError("--lam: too much") if config.lam == 1 else None
+    assert search.main(options(tmp_path / "s", lambdas=(1, 4))) == 0
+    assert [trial["status"] for trial in trials_of(tmp_path / "s")] == ["failed", "finished"]
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (FULL, "No space left on device; make room, and the same command goes on"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (tf.errors.ResourceExhaustedError(None, None, "/x; No space left on device"), "No space left on device; make"),
+        (DataError("a.png is no image"), "--data-dir: a.png is no image; mend it"),
+    ],
+)
+def test_a_disk_or_data_that_every_trial_would_meet_fail_no_trial(tmp_path, quick, capsys, problem, words):
+    quick.problem = lambda config: problem
+    assert words in failed(capsys, *options(tmp_path / "s"))
+    quick.problem = lambda config: None
+    assert search.main(options(tmp_path / "s")) == 0
+    assert [trial["status"] for trial in trials_of(tmp_path / "s")][:4] == ["finished"] * 4
 
 
 def test_a_mistake_that_every_trial_would_meet_ends_it(tmp_path, quick, capsys):
@@ -193,8 +225,19 @@ def test_mistakes(tmp_path, quick, capsys, monkeypatch):
     assert "--method: 'sgd' is not accepted" in failed(capsys, "--method", "sgd", "--out", str(out))
     assert "the following arguments are required: --out" in failed(capsys)
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
-    assert "KERASTUNER_ORACLE_IP: not set, and KERASTUNER_TUNER_ID is" in failed(capsys, *options(out))
-    monkeypatch.delenv("KERASTUNER_TUNER_ID")
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "")
+    assert "KERASTUNER_ORACLE_IP: not set or empty; it takes all of KERASTUNER_TUNER_ID, " in failed(
+        capsys, *options(out)
+    )
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    for port in ("http", "99999"):
+        monkeypatch.setenv("KERASTUNER_ORACLE_PORT", port)
+        assert f"KERASTUNER_ORACLE_PORT: cannot listen at 127.0.0.1:{port}: " in failed(capsys, *options(out))
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as other:  # as KerasTuner's server does
+        monkeypatch.setenv("KERASTUNER_ORACLE_PORT", str(other.getsockname()[1]))
+        assert "in use; give one that is free" in failed(capsys, *options(out))
+    for name in ("KERASTUNER_TUNER_ID", *search.ADDRESS):
+        monkeypatch.delenv(name)
     assert not out.exists()
     assert not quick.taken
 
@@ -207,8 +250,91 @@ def test_mistakes(tmp_path, quick, capsys, monkeypatch):
     assert "--grid: " in failed(capsys, *options(out, lambdas=(1, 2)))
     assert "--seeds: " in failed(capsys, *options(out, "--seeds", "2"))
     assert "--batch-size: " in failed(capsys, *options(out, "--batch-size", "32"))
-    (out / "search.json").write_text("{")
-    assert "search.json is damaged" in failed(capsys, *options(out))
+    for text in ("{", "{}"):
+        (out / "search.json").write_text(text)
+        assert "search.json is damaged" in failed(capsys, *options(out))
+
+
+def test_a_search_that_another_process_is_at(tmp_path, quick, capsys):
+    assert search.main(options(tmp_path / "s", "--trials", "1")) == 0
+    with FileLock(tmp_path / "s" / ".lock"):
+        error = failed(capsys, *options(tmp_path / "s"))
+    assert "--out: another process is at the search in" in error
+    assert len(quick.taken) == 1
+
+
+@pytest.mark.parametrize("file", ["oracle.json", "trial_0/trial.json"])
+@pytest.mark.parametrize("content", ["{", None])
+def test_a_state_that_is_damaged(tmp_path, quick, capsys, file, content):
+    assert search.main(options(tmp_path / "s", "--trials", "1")) == 0
+    path = tmp_path / "s" / "tuner" / file
+    if content:
+        path.write_text(content)
+    elif file == "oracle.json":
+        path.unlink()
+        assert search.main(options(tmp_path / "s", "--trials", "1")) == 0  # the run is there, and is taken
+        assert len(quick.taken) == 1
+        return
+    else:
+        path.unlink()
+    assert f"--out: {path.parents[len(Path(file).parts) - 1]} is damaged; remove " in failed(
+        capsys, *options(tmp_path / "s")
+    )
+
+
+def test_a_run_that_is_gone_ends_nothing(tmp_path, quick):
+    assert search.main(options(tmp_path / "s", "--trials", "2")) == 0
+    shutil.rmtree(quick.folders[0].path)
+    assert search.main(options(tmp_path / "s", "--trials", "3")) == 0
+    first, *others = trials_of(tmp_path / "s")
+    assert (first["status"], first["reason"]) == ("failed", "its run is not there any more")
+    assert [trial["status"] for trial in others] == ["finished"] * 2
+
+
+def test_trials_stand_in_their_order_however_many_there_are(tmp_path, quick):
+    lambdas = [1 + number / 10 for number in range(12)]
+    for count in ("3", "12"):
+        assert search.main(options(tmp_path / "s", "--trials", count, lambdas=lambdas)) == 0
+    assert [float(trial["lam"]) for trial in trials_of(tmp_path / "s")] == lambdas
+
+
+@pytest.mark.parametrize("kind", ["random", "bayesian"])
+def test_what_has_been_tried_is_not_tried_again(tmp_path, quick, kind):
+    assert search.main(options(tmp_path / "s", "--tuner", kind, lambdas=(0.1, 1, 4))) == 0
+    assert sorted(config.lam for config in quick.taken) == [0.1, 1, 4]
+
+
+def test_a_run_has_its_folder_alone_and_its_tuner_gives_signs_of_life(tmp_path, quick, monkeypatch):
+    asked, get = [], search.Kept.get_trial
+    monkeypatch.setattr(search.Kept, "get_trial", lambda oracle, name: asked.append(name) or get(oracle, name))
+
+    def problem(config):
+        with pytest.raises(Timeout), FileLock(tuner.alone(quick.folders[-1]).lock_file, timeout=0):
+            pass
+        while len(asked) < 3:
+            time.sleep(0.01)
+
+    quick.problem = problem
+    assert search.main(options(tmp_path / "s", "--worker-timeout", "0.001", lambdas=(1,))) == 0
+    assert set(asked) == {"0"}
+
+
+def ask_once(tuner):
+    """In the place of a chief's server: one that a tuner asks for a trial, and that ends with the last."""
+    time.sleep(0.2)
+    tuner.oracle.create_trial("one")
+
+
+@pytest.mark.parametrize("serving", [ask_once, lambda tuner: time.sleep(3)])
+def test_a_chief_ends_well_where_nothing_is_left(tmp_path, quick, capsys, monkeypatch, serving):
+    arguments = options(tmp_path / "s", "--worker-timeout", "0.02", lambdas=(1, 4))
+    assert search.main(arguments) == 0
+    monkeypatch.setattr(tuner.RunTuner, "search", serving)
+    values = ("chief", "127.0.0.1", str(free_port()))
+    for name, value in zip(("KERASTUNER_TUNER_ID", *search.ADDRESS), values, strict=True):
+        monkeypatch.setenv(name, value)
+    assert search.main(arguments) == 0
+    assert "best: λ 1\n" in capsys.readouterr().out
 
 
 SMALL = ["--backbone", "mlp", "--attack-steps", "1", "--eval-steps", "2", "--train-examples", "400"]

@@ -32,7 +32,9 @@ def test_the_grids_are_the_papers(name):
 
 def test_values_and_ranges_are_declared():
     hp = keras_tuner.HyperParameters()
-    assert declare(hp, {"lam": (4.0, 1.0), "gamma1": Range(0.1, 0.4)}) == {"lam": 4.0, "gamma1": 0.1}
+    found = declare(hp, {"lam": (4.0, 1.0), "gamma1": Range(0.1, 0.4)})
+    assert found == {"lam": 4.0, "gamma1": 0.1}
+    assert list(found) == list(keras_tuner.HyperParameters.from_proto(hp.to_proto()).values)  # in another process too
     drawn = [next(p for p in hp.space if p.name == "gamma1").random_sample(seed) for seed in range(400)]
     assert all(0.1 <= value <= 0.4 for value in drawn)
     assert sum(value < 0.2 for value in drawn) == pytest.approx(200, abs=50)  # half of a log-uniform range

@@ -48,6 +48,8 @@ def test_a_run_is_drawn_among_its_like(run, tmp_path):
     run("b", 0.8, 0.6, lam=4.0)
     run("other-data", 0.1, 0.1, data="x", positive="3")
     run("damaged", 0.1, 0.1, lam=5.0).results.write_text("{")
+    config = run("another-version", 0.1, 0.1, lam=5.0).config
+    config.write_text(config.read_text().replace("adap_lpn", "adap_old"))
     trade_off.write_beside(first)
     step, robust, _ = read(tmp_path / "trade_off" / "digits-8-eps0.1")["trade_off/front"]
     assert (step, float(robust)) == (9000, pytest.approx(0.5))

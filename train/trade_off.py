@@ -205,7 +205,8 @@ def write_beside(run: RunFolder) -> None:
     found = []
     for path in sorted(run.path.parent.glob("*/config.json")):
         with contextlib.suppress(UsageError):  # another's damage is no reason to fail
-            if (other := RunFolder(path.parent)).finished() and not difference(run, other):
+            other = RunFolder(path.parent)
+            if other.finished() and not difference(run, other) and points_of([other]):
                 found.append(other)
     points = points_of(found)
     if len(points) > 1:
@@ -229,8 +230,10 @@ def drawn_and_told(arguments: Sequence[str] | None) -> None:
     folders = [RunFolder(Path(path)) for path in given.runs]
     points = points_of(folders, given.ap)
     out = Path(given.out).resolve()
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out: {out} is a file; give a folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out: cannot write {out}: {error.strerror}; give a folder") from None
     write(points, out, len(folders), SOURCES[given.ap])
     print(f"AP on {SOURCES[given.ap]}; * is on the Pareto front\n{table(points)}")
     print(f"{'figure':<12}{out / 'trade_off.png'}\n{'TensorBoard':<12}tensorboard --logdir {out}")

@@ -1,6 +1,7 @@
 """KerasTuner's oracles, kept so that a search that was killed goes on, also where a worker is gone for good."""
 
 import itertools
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -19,51 +20,68 @@ RUNNING, IDLE, STOPPED = "RUNNING", "IDLE", "STOPPED"  # KerasTuner's words for 
 class Kept(keras_tuner.Oracle):
     """An oracle whose files are written whole, that notes which tuners are alive, and gives lost trials to others.
 
+    It has a lock of its own: KerasTuner's stays locked after an error, and a chief would wait for it for ever.
+
     Attributes:
-        heard: when each tuner was heard of last, by its name.
+        heard: when each tuner was heard of last, by its name; by its trial's, if an earlier chief gave it that.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
+        self._lock = threading.RLock()
         # One failed trial after another ends no search: the table says what became of each.
         super().__init__(*args, **kwargs, max_consecutive_failed_trials=-1)
         self.verbose = 0
         self.heard: dict[str, float] = {}
         self.dismissed = False
 
-    @keras_tuner.synchronized
     def create_trial(self, tuner_id: str) -> Trial:
         """The next trial for a tuner; while others have trials that could be lost yet, it waits for these."""
-        self.heard[tuner_id] = time.monotonic()
-        trial = super().create_trial(tuner_id)
-        if trial.status == STOPPED and self.ongoing_trials:
-            self.tuner_ids.add(tuner_id)
-            trial.status = IDLE
-        elif trial.status == STOPPED:
-            self.dismissed = True
-        return trial
+        with self._lock:
+            self.heard[tuner_id] = time.monotonic()
+            trial = super().create_trial(tuner_id)
+            if trial.status == STOPPED and self.ongoing_trials:
+                self.tuner_ids.add(tuner_id)
+                trial.status = IDLE
+            elif trial.status == STOPPED:
+                self.dismissed = True
+            return trial
 
-    @keras_tuner.synchronized
     def get_trial(self, trial_id: str) -> Trial:
         """The trial of that number; the tuner that asks for its own is alive."""
-        for tuner_id, trial in self.ongoing_trials.items():
-            if trial.trial_id == trial_id:
-                self.heard[tuner_id] = time.monotonic()
-        return super().get_trial(trial_id)
+        with self._lock:
+            owners = (name for name, trial in self.ongoing_trials.items() if trial.trial_id == trial_id)
+            self.heard[next(owners, trial_id)] = time.monotonic()
+            return super().get_trial(trial_id)
 
-    @keras_tuner.synchronized
+    def update_trial(self, trial_id: str, metrics: dict[str, float], step: int = 0) -> Trial:
+        """Takes the numbers of a trial."""
+        with self._lock:
+            return super().update_trial(trial_id, metrics, step)
+
+    def end_trial(self, trial: Trial) -> None:
+        """Takes the end of a trial."""
+        with self._lock:
+            super().end_trial(trial)
+
     def drop_silent(self, seconds: float) -> list[str]:
         """Puts the trials of tuners that have not been heard of for so long back; the tuners' names."""
-        silent = [name for name in self.tuner_ids if time.monotonic() - self.heard[name] > seconds]
-        for name in silent:
-            self.tuner_ids.remove(name)
-            if trial := self.ongoing_trials.pop(name, None):
-                self._retry_queue.append(trial.trial_id)
-        return silent
+        with self._lock:
+            silent = [name for name in self.tuner_ids if time.monotonic() - self.heard[name] > seconds]
+            for name in silent:
+                self.tuner_ids.remove(name)
+                if trial := self.ongoing_trials.pop(name, None):
+                    self._retry_queue.append(trial.trial_id)
+            return silent
 
-    @keras_tuner.synchronized
     def over(self) -> bool:
         """Whether nothing is left to do, and every tuner knows it."""
-        return self.dismissed and not self.ongoing_trials and not self.tuner_ids
+        with self._lock:
+            return self.dismissed and not self.ongoing_trials and not self.tuner_ids
+
+    def complete(self) -> bool:
+        """Whether all trials have ended, whoever knows it."""
+        with self._lock:
+            return len(self.trials) >= self.max_trials and not self.ongoing_trials and not self._retry_queue
 
     def save(self) -> None:
         """Writes the state."""
@@ -108,11 +126,15 @@ class Bayesian(Kept, keras_tuner.oracles.BayesianOptimizationOracle):
     """KerasTuner's Bayesian optimisation, by a Gaussian process."""
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """The point of the best upper confidence bound; its search begins where the number of trials says."""
+        """The point of the best upper confidence bound; its search begins where the number of trials says.
+
+        KerasTuner's would be tried again where it has been tried; here it is a random one then.
+        """
         self._random_state = np.random.RandomState(self.seed + len(self.trials))  # which KerasTuner does not keep
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # of the process' length scales, on few trials
-            return super().populate_space(trial_id)
+            found = super().populate_space(trial_id)
+        return self._random_populate_space() if found["values"] and self._duplicate(found["values"]) else found
 
 
 ORACLES = {"grid": Grid, "random": Random, "bayesian": Bayesian}

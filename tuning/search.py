@@ -8,8 +8,10 @@ if not __package__:  # run as a file: its folder is on the path, and the project
 
 import train  # noqa: F401, I001  # before TensorFlow
 
+import contextlib
 import math
 import os
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -29,10 +31,11 @@ from tuning.oracles import ORACLES, Kept
 from tuning.search_folder import SearchFolder
 from tuning.settings import Settings, parse
 from tuning.space import Range, Space, declare, listed
-from tuning.tuner import RunTuner
+from tuning.tuner import ChiefLostError, RunTuner
 
 TRIALS = 20  # of a search that is no grid
 CHIEF, TUNER, SINGLE = "chief", "tuner", "single"
+ADDRESS = ("KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,14 +55,17 @@ def searched(arguments: Sequence[str] | None) -> None:
     folder, oracle = SearchFolder(out, base, settings.seeds), make_oracle(settings, space)
     workers = make_workers(base.replicas)
     what = {**settings.resolved(), "grid": listed(space)}
+    if role == CHIEF:
+        check_address()
     if role == TUNER:
         folder.join(what, seconds)
     else:
         folder.open(what)
-    tuner = RunTuner(oracle, folder, workers, not settings.no_early_stopping, seconds)
-    take_part(role, tuner, oracle, seconds)
-    if role != TUNER:
-        report(oracle, folder, settings)
+    with contextlib.nullcontext() if role == TUNER else folder.alone():
+        tuner = RunTuner(oracle, folder, workers, not settings.no_early_stopping, seconds)
+        take_part(role, tuner, oracle, seconds)
+        if role != TUNER:
+            report(oracle, folder, settings)
 
 
 def take_part(role: str, tuner: RunTuner, oracle: Kept, seconds: float) -> None:
@@ -76,10 +82,10 @@ def take_part(role: str, tuner: RunTuner, oracle: Kept, seconds: float) -> None:
             serve(tuner, oracle, seconds)
         else:
             tuner.search()
+    except (ChiefLostError, grpc.RpcError) as error:
+        raise LostError("the chief has ended or cannot be reached; start it, and this command, again") from error
     except FatalError as error:
         raise UsageError(str(error)) from error
-    except grpc.RpcError as error:
-        raise LostError("the chief has ended or cannot be reached; start it, and this command, again") from error
 
 
 def role_of_this() -> str:
@@ -90,13 +96,27 @@ def role_of_this() -> str:
     """
     if len(cluster()[0]) > 1:
         raise UsageError("TF_CONFIG: a trial trains on one machine; several work as docs/tuning.md says")
-    names = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
-    missing = [name for name in names if not os.environ.get(name)]
-    if len(missing) == len(names):
+    names = ("KERASTUNER_TUNER_ID", *ADDRESS)
+    if not any(name in os.environ for name in names):
         return SINGLE
-    if missing:
-        raise UsageError(f"{missing[0]}: not set, and {next(x for x in names if x not in missing)} is; set all or none")
+    if missing := next((name for name in names if not os.environ.get(name)), None):
+        raise UsageError(f"{missing}: not set or empty; it takes all of {', '.join(names)}, or none")
     return CHIEF if "chief" in os.environ[names[0]] else TUNER
+
+
+def check_address() -> None:
+    """Makes sure that a chief can listen where it should; KerasTuner's would share the port with another one.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    ip, port = (os.environ[name] for name in ADDRESS)
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was in use just now is free
+            probe.bind((ip.strip("[]"), int(port)))
+    except (OSError, OverflowError, ValueError) as error:
+        raise UsageError(f"{ADDRESS[1]}: cannot listen at {ip}:{port}: {error}; give one that is free") from None
 
 
 def make_oracle(settings: Settings, space: Space) -> Kept:
@@ -119,25 +139,24 @@ def serve(tuner: RunTuner, oracle: Kept, seconds: float) -> None:
     """Serves tuners until all trials are done; those of tuners that are not heard of go to others.
 
     Raises:
-        LostError: no tuner has been heard of for so long.
-        UsageError: nobody can be served at this address.
+        LostError: no tuner has been heard of for so long, or the server has ended.
     """
     server = threading.Thread(target=tuner.search, daemon=True)  # it has no end of its own while a tuner is lost
     server.start()
     print(f"serves tuners, {oracle.max_trials} trials", flush=True)
-    last, ended = time.monotonic(), 0
+    started, ended = time.monotonic(), 0
     while not oracle.over():
         time.sleep(1)
         if len(oracle.end_order) > ended:
             ended = len(oracle.end_order)
             trials.write(trials.outcomes(oracle, tuner.folder), tuner.folder)
-        if not server.is_alive() and not oracle.over():
-            address = ":".join(os.environ[name] for name in ("KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"))
-            raise UsageError(f"KERASTUNER_ORACLE_PORT: cannot listen at {address}; give one that is free")
+        if not server.is_alive() and not oracle.over():  # it ends by itself when all is over
+            raise LostError("the server has ended, its own message says why; the same command goes on from here")
         for name in oracle.drop_silent(seconds):
             print(f"{name} has not been heard of for {seconds:.0f} s; its trial goes to another", flush=True)
-        last = max([last, *oracle.heard.values()])
-        if not oracle.tuner_ids and time.monotonic() - last > seconds and not oracle.over():
+        if time.monotonic() - max([started, *oracle.heard.values()]) > seconds:
+            if oracle.complete():
+                break
             raise LostError(
                 f"no tuner has been heard of for {seconds:.0f} s; start chief and tuners again, and they finish the "
                 "trials that are left"

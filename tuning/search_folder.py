@@ -1,11 +1,13 @@
 """A search on disk: what it is, its trials' runs, and what came of them."""
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from keras_tuner.engine.trial import Trial
 
 from adap_tf.methods import METHODS
@@ -56,6 +58,21 @@ class SearchFolder:
         except OSError as error:
             raise UsageError(f"--out: cannot write {self.path}: {error.strerror or error}") from None
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Context in which no other process leads this search.
+
+        Raises:
+            UsageError: one does.
+        """
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise UsageError(
+                f"--out: another process is at the search in {self.path}; several work together as docs/tuning.md says"
+            ) from None
+
     def join(self, settings: dict[str, Any], seconds: float) -> None:
         """Waits until the chief has made the folder.
 
@@ -80,8 +97,8 @@ class SearchFolder:
         Raises:
             UsageError: it is not.
         """
-        stored = read_json(self.settings)
-        if stored is None:
+        stored = read_json(self.settings) or {}
+        if not isinstance(stored.get("config"), dict):
             raise UsageError(f"--out: {self.settings} is damaged; remove {self.path} or give another --out")
         changed = self.base.differing(stored["config"])
         if name := next((name for name in settings if settings[name] != stored.get(name)), changed):

@@ -44,12 +44,15 @@ SPACES = {"paper": paper, "wide": wide}
 
 
 def declare(hp: keras_tuner.HyperParameters, space: Space) -> dict[str, float]:
-    """Makes the hyperparameters known to KerasTuner; their values in `hp`."""
+    """Makes the hyperparameters known to KerasTuner; their values in `hp`.
+
+    Ranges come first, as they do when KerasTuner has sent a trial to another process: the names of runs keep the order.
+    """
     return {
         name: hp.Float(name, values.low, values.high, sampling="log")
         if isinstance(values, Range)
         else hp.Choice(name, list(values))
-        for name, values in space.items()
+        for name, values in sorted(space.items(), key=lambda item: not isinstance(item[1], Range))
     }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial
+from keras_tuner.errors import FailedTrialError
 
 from train import trade_off
 from train.loop import selected
@@ -16,6 +17,7 @@ from train.trade_off import SYMBOLS
 from tuning.objectives import CLEAN, ROBUST
 from tuning.search_folder import SearchFolder
 
+EXPECTED = f"{FailedTrialError.__module__}.{FailedTrialError.__name__}: "  # begins the message of such an error
 FINISHED, STOPPED, FAILED, UNFINISHED = "finished", "stopped early", "failed", "unfinished"
 
 
@@ -57,7 +59,7 @@ def found_by(histories: Sequence[Sequence[Row]], folder: SearchFolder) -> dict[s
 
 def outcomes(oracle: keras_tuner.Oracle, folder: SearchFolder) -> list[Outcome]:
     """What came of each trial by now, in their order."""
-    return [_outcome(trial, folder) for _, trial in sorted(oracle.trials.items())]
+    return [_outcome(trial, folder) for trial in [*oracle.trials.values()]]
 
 
 def _outcome(trial: Trial, folder: SearchFolder) -> Outcome:
@@ -65,11 +67,15 @@ def _outcome(trial: Trial, folder: SearchFolder) -> Outcome:
     histories = [rows for run in runs if (rows := run.history())]
     epochs = sum(len(rows) for rows in histories)
     if trial.status == "FAILED":
-        return Outcome(trial, FAILED, {}, epochs, (trial.message or "").strip().rpartition("\n")[2])
+        reason = (trial.message or "").strip().rpartition("\n")[2].removeprefix(EXPECTED)
+        return Outcome(trial, FAILED, {}, epochs, reason)
     if trial.status != "COMPLETED":
         return Outcome(trial, UNFINISHED, {}, epochs)
+    stops = [run.stopped for run in runs if run.stopped.exists()]
+    if not histories or not (stops or all(run.results.exists() for run in runs)):
+        return Outcome(trial, FAILED, {}, epochs, "its run is not there any more")
     found = found_by(histories, folder)
-    if stops := [run.stopped for run in runs if run.stopped.exists()]:
+    if stops:
         return Outcome(trial, STOPPED, found, epochs, (read_json(stops[0]) or {}).get("reason", ""))
     return Outcome(trial, FINISHED, found, epochs)
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import keras
@@ -14,7 +15,8 @@ from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FailedTrialError, FatalError
 
-from train.errors import NonFiniteError, UsageError
+from train.errors import NonFiniteError, UsageError, bad_data, out_of_room
+from train.fields import flag
 from train.main import run
 from train.run_folder import Row, RunFolder, write_json
 from train.workers import Workers
@@ -24,6 +26,10 @@ from tuning.search_folder import SearchFolder
 from tuning.trials import found_by, name_of, outcomes, write
 
 BEAT = 4  # signs of life within the time after which a worker counts as lost
+
+
+class ChiefLostError(FatalError):
+    """The chief has not answered: what a trial has found is not its failure, and is on disk for a rerun."""
 
 
 class RunTuner(BaseTuner):
@@ -53,7 +59,7 @@ class RunTuner(BaseTuner):
 
         Raises:
             FailedTrialError: numbers were not finite: the next trial may do better.
-            FatalError: the user's mistake, which the next trial would meet too.
+            FatalError: a mistake or a disk that the next trial would meet too.
         """
         print(f"\ntrial {trial.trial_id} of {self.oracle.max_trials} in all: {name_of(trial)}", flush=True)
         folders = self.folder.run_folders(trial)
@@ -64,13 +70,22 @@ class RunTuner(BaseTuner):
                         if any(each.stopped.exists() for each in folders):
                             break
                         self._run(trial, seed, folder)
-            except NonFiniteError as error:
-                raise FailedTrialError(str(error)) from error
-            except UsageError as error:
-                raise FatalError(str(error)) from error
+            except Exception as error:
+                raise meaning(error, list(trial.hyperparameters.values)) from None
         found = found_by([rows for folder in folders if (rows := folder.history())], self.folder)
         print(f"trial {trial.trial_id}: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
         return found | {self.oracle.objective.name: self.oracle.objective.get_value(found)}
+
+    def _run_and_update_trial(self, trial: Trial, *arguments: Any, **options: Any) -> None:
+        """Runs a trial and tells the oracle its numbers.
+
+        Raises:
+            ChiefLostError: it cannot be told.
+        """
+        try:
+            super()._run_and_update_trial(trial, *arguments, **options)
+        except grpc.RpcError as error:
+            raise ChiefLostError(str(error)) from error
 
     def _run(self, trial: Trial, seed: int, folder: RunFolder) -> None:
         """One run of a trial, after the one that it starts from; says so where it is stopped."""
@@ -123,13 +138,38 @@ class RunTuner(BaseTuner):
             self.oracle.save()
 
     def reload(self) -> None:
-        """Reads the oracle's state."""
+        """Reads the oracle's state.
+
+        Raises:
+            UsageError: it is damaged.
+        """
         if not self._is_worker():
-            self.oracle.reload()
+            try:
+                self.oracle.reload()
+            except (KeyError, RuntimeError, TypeError, ValueError):
+                raise UsageError(
+                    f"--out: {self.folder.tuner} is damaged; remove {self.folder.path} or give another --out"
+                ) from None
 
     def _get_tuner_fname(self) -> str:
         """The file that shows that there is something to go on from, whatever the tuner's name."""
         return str(Path(self.project_dir) / "oracle.json")
+
+
+def meaning(error: Exception, searched: Sequence[str]) -> Exception:
+    """The error that tells KerasTuner whether a trial's own values are to blame, or the next would fail likewise.
+
+    Args:
+        error: what ended the trial.
+        searched: names of the hyperparameters.
+    """
+    if isinstance(error, NonFiniteError) or str(error).startswith(tuple(f"{flag(name)}:" for name in searched)):
+        return FailedTrialError(str(error))
+    if isinstance(error, UsageError):
+        return FatalError(str(error))
+    if isinstance(error, OSError) or "No space left" in str(error) or bad_data(error):
+        return FatalError(bad_data(error) or out_of_room(error) or str(error))
+    return error
 
 
 def alone(folder: RunFolder) -> FileLock:
