@@ -1,0 +1,275 @@
+"""What the paper's tables and figures are made of: an entry each, and nothing else here runs anything."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments.scales import CIFAR10
+
+ALL = {
+    "CE Min.": "ce",
+    "AP Max.": "ap",
+    "PGD": "pgd",
+    "TRADES": "trades",
+    "MART": "mart",
+    "AdAP_MM": "adap_mm",
+    "AdAP_PZ": "adap_pz",
+    "AdAP_LZ": "adap_lz",
+    "AdAP_LN": "adap_ln",
+    "AdAP_LPN": "adap_lpn",
+}
+"""The methods by the paper's names."""
+
+ATTACKER = "CE Min."
+"""The method whose networks lend black-box attacks their gradient."""
+
+COMPARED = ("CE Min.", "AP Max.", "PGD", "TRADES", "MART", "AdAP_LN", "AdAP_LPN")
+ABLATION = ("AdAP_MM", "AdAP_PZ", "AdAP_LZ", "AdAP_LN", "AdAP_LPN")
+REGULARISED = ("TRADES", "MART", "AdAP_LN", "AdAP_LPN")
+POINTS = ("CE Min.", "AP Max.", "PGD")  # in a trade-off, without a weight
+
+LAMBDAS = (0.01, 0.4, 0.8, 1.0, 4.0, 8.0, 10.0)
+RATES = (0.1, 0.3, 0.5, 0.7, 0.9)
+BATCHES = (32, 64, 128, 256, 512)  # our copy does not say which
+
+Columns = Mapping[str, tuple[str, ...]]
+
+
+def classes(data: str) -> tuple[str, ...]:
+    """A data set's ten tasks."""
+    return tuple(f"{data}/{k}" for k in range(len(CIFAR10)))
+
+
+GROUPS: Columns = {
+    "CIFAR-10 (average)": classes("cifar10"),
+    "CIFAR-100 (average)": classes("cifar100"),
+    "CelebA(gray_hair)": ("celeba/gray_hair",),
+    "CelebA(mustache)": ("celeba/mustache",),
+    "BDD100K(tunnel)": ("bdd100k/tunnel",),
+    "BDD100K(residential)": ("bdd100k/residential",),
+    "BDD100K(rainy)": ("bdd100k/rainy",),
+    "BDD100K(cloudy)": ("bdd100k/cloudy",),
+}
+IN_ABLATION = {
+    name: GROUPS[name] for name in ("CIFAR-10 (average)", "CIFAR-100 (average)", "BDD100K(tunnel)", "BDD100K(rainy)")
+}
+TRADED = {
+    "CIFAR10(cls_1)": "cifar10/1",
+    "CIFAR100(cls_2)": "cifar100/2",
+    "BDD100K(cloudy)": "bdd100k/cloudy",
+    "CelebA(gray_hair)": "celeba/gray_hair",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A place in a table: the mean over seeds, and over tasks, of runs of one method.
+
+    Attributes:
+        row: its name.
+        column: its name.
+        tasks: keys in `experiments.scales.TASKS`.
+        method: the paper's name.
+        block: of tables that are several, whose.
+        changes: fields that differ from what the selection found, in the paper's values.
+        seed: number of the one seed that counts; all if None.
+    """
+
+    row: str
+    column: str
+    tasks: tuple[str, ...]
+    method: str
+    block: str = ""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A table or figure.
+
+    Attributes:
+        title: what it shows.
+        cells: in their order.
+        measure: what is read of the runs, a name in `experiments.measures.MEASURES`; of an entry without runs, a name
+            in `experiments.without_runs.SHEETS`.
+        wide: columns side by side.
+        published: whose numbers stand beside.
+        tuned: whether hyperparameters are those that the selection finds; else they are the recipe's.
+        exact: whether a class that a scale does not run is left out; else another one stands in.
+        drawing: how it is drawn, a name in `experiments.drawings.DRAWINGS`.
+        note: what has to be said with it.
+    """
+
+    title: str
+    cells: tuple[Cell, ...]
+    measure: str
+    wide: int = 4
+    published: str = ""
+    tuned: bool = True
+    exact: bool = False
+    drawing: str = ""
+    note: str = ""
+
+
+def compared(methods: Sequence[str], columns: Columns) -> tuple[Cell, ...]:
+    """A row a method, a column for some tasks."""
+    return tuple(Cell(method, column, tasks, method) for column, tasks in columns.items() for method in methods)
+
+
+def by_class(methods: Sequence[str], data: str) -> tuple[Cell, ...]:
+    """A row a method, a column a class."""
+    return compared(methods, {f"class_{k}": (task,) for k, task in enumerate(classes(data))})
+
+
+def traded(tasks: Mapping[str, str], points: Sequence[str] = ()) -> tuple[Cell, ...]:
+    """A block a task: a row a method and a column a λ; methods without one in a column of their own."""
+    varied = [
+        Cell(method, f"λ = {lam:g}", (task,), method, block, {"lam": lam})
+        for block, task in tasks.items()
+        for lam in LAMBDAS
+        for method in REGULARISED
+    ]
+    return (*varied, *(Cell(m, "no λ", (task,), m, block) for block, task in tasks.items() for m in points))
+
+
+def rates(tasks: Columns) -> tuple[Cell, ...]:
+    """A block for some tasks: a row a γ1 and a column a γ2."""
+    return tuple(
+        Cell(f"γ1 = {one}", f"γ2 = {two}", of, "AdAP_LN", block, {"gamma1": one, "gamma2": two})
+        for block, of in tasks.items()
+        for one in RATES
+        for two in RATES
+    )
+
+
+def timed(methods: Sequence[str]) -> tuple[Cell, ...]:
+    """A row a method, a column a run, and their mean."""
+    columns = [*((f"Run {k + 1}", k) for k in range(3)), ("Average", None)]
+    return tuple(
+        Cell(method, column, ("cifar10/0",), method, seed=seed) for column, seed in columns for method in methods
+    )
+
+
+def all_of(data: str) -> dict[str, str]:
+    """The tasks of a data set by what they are called in figures."""
+    return {column: tasks[0] for column, tasks in GROUPS.items() if tasks[0].startswith(f"{data}/")}
+
+
+def all_classes(data: str) -> dict[str, str]:
+    """The ten tasks of a data set by what they are called in figures."""
+    return {f"{data.upper()}(cls_{k})": task for k, task in enumerate(classes(data))}
+
+
+WHITE = "PGD of 10 steps and clean, test data"
+TRADE_OFF = "last epoch, test data; γ1, γ2 and the learning rate are those selected for the method"
+BEHAVIOUR = "the paper's attack: PGD of 20 steps on a CE network"
+
+ENTRIES: Mapping[str, Entry] = {
+    "table1": Entry("What the AdAP methods are", (), "methods", 6, "table1"),
+    "table2": Entry("AP under white-box PGD", compared(COMPARED, GROUPS), "pgd", note=WHITE),
+    "table3": Entry("AP under white-box APGD", compared(COMPARED, GROUPS), "apgd"),
+    "table4": Entry("AP under black-box attack", compared(COMPARED[1:], GROUPS), "transfer"),
+    "table5": Entry("AP of the AdAP methods under white-box PGD", compared(ABLATION, IN_ABLATION), "pgd"),
+    "table6": Entry("Data", (), "data", 3, "table6"),
+    "table7": Entry(
+        "Seconds of a training",
+        timed(COMPARED),
+        "seconds",
+        tuned=False,
+        note="hyperparameters are the recipe's; validation included; only runs without interruption, one at a time, say "
+        "anything",
+    ),
+    "table8": Entry(
+        "Validation AP of AdAP_LN under PGD, by γ1 and γ2",
+        rates({"CIFAR10 (average)": classes("cifar10"), "BDD100K(rainy)": ("bdd100k/rainy",)}),
+        "validation",
+        5,
+        note="λ and the learning rate are those selected",
+    ),
+    "table9": Entry("AP by λ", traded(TRADED), "last", 7, note=TRADE_OFF),
+    "table10": Entry("AP under PGD, CIFAR-10", by_class(COMPARED, "cifar10"), "pgd", 5, exact=True),
+    "table11": Entry("AP under PGD, CIFAR-100", by_class(COMPARED, "cifar100"), "pgd", 5, exact=True),
+    "table12": Entry("AP under APGD, CIFAR-10", by_class(COMPARED, "cifar10"), "apgd", 5, exact=True),
+    "table13": Entry("AP under APGD, CIFAR-100", by_class(COMPARED, "cifar100"), "apgd", 5, exact=True),
+    "table14": Entry("AP under black-box attack, CIFAR-10", by_class(COMPARED[1:], "cifar10"), "transfer", 5, exact=True),
+    "table15": Entry(
+        "AP under black-box attack, CIFAR-100", by_class(COMPARED[1:], "cifar100"), "transfer", 5, exact=True
+    ),
+    "figure1": Entry(
+        "A ranked list before and after one example is attacked",
+        compared(("TRADES", "AdAP_LN"), {"CIFAR-10 truck": ("cifar10/9",)}),
+        "transfer",
+        drawing="ranked",
+        note=BEHAVIOUR,
+    ),
+    "figure2": Entry("Robust against clean AP", traded(TRADED, POINTS), "last", 8, "table9", drawing="trade_off"),
+    "figure3": Entry(
+        "Scores before and after attack",
+        compared(("TRADES", "AdAP_LN"), {"CIFAR-10 truck": ("cifar10/9",)}),
+        "transfer",
+        drawing="shift",
+        note=f"{BEHAVIOUR}; our copy does not say of which task, so it is Figure 1's",
+    ),
+    "figure4": Entry(
+        "AP of AdAP_LN by batch size",
+        tuple(
+            Cell("AdAP_LN", f"B = {size}", classes("cifar10"), "AdAP_LN", changes={"batch_size": size})
+            for size in BATCHES
+        ),
+        "pgd",
+        len(BATCHES),
+        drawing="sweep",
+        note="our copy has neither the paper's sizes nor its numbers; the hyperparameters are those selected",
+    ),
+    "figure5": Entry(
+        "Training loss of AdAP_LN by epoch, at its end",
+        tuple(
+            Cell(
+                "AdAP_LN",
+                name,
+                (task,),
+                "AdAP_LN",
+                changes={"lam": 1.0, "gamma1": 0.1, "gamma2": 0.1, "epochs": epochs},
+            )
+            for name, task, epochs in (("CIFAR10(cls_1)", "cifar10/1", 120), ("BDD100K(rainy)", "bdd100k/rainy", 80))
+        ),
+        "training",
+        tuned=False,
+        drawing="curves",
+        note="means over an epoch's steps; the paper names no task, and the learning rate is the recipe's",
+    ),
+    "figure6": Entry(
+        "Robust against clean AP, CIFAR-10",
+        traded(all_classes("cifar10"), POINTS),
+        "last",
+        8,
+        "table9",
+        exact=True,
+        drawing="trade_off",
+    ),
+    "figure7": Entry(
+        "Robust against clean AP, CIFAR-100",
+        traded(all_classes("cifar100"), POINTS),
+        "last",
+        8,
+        "table9",
+        exact=True,
+        drawing="trade_off",
+    ),
+    "figure8": Entry(
+        "Robust against clean AP, BDD100K", traded(all_of("bdd100k"), POINTS), "last", 8, "table9", drawing="trade_off"
+    ),
+    "figure9": Entry(
+        "Robust against clean AP, CelebA", traded(all_of("celeba"), POINTS), "last", 8, "table9", drawing="trade_off"
+    ),
+    "theorem1": Entry(
+        "Theorem 1: ranking errors under PGD",
+        compared(COMPARED, {name: GROUPS[name] for name in ("CIFAR-10 (average)", "CIFAR-100 (average)")}),
+        "theorem1",
+        2,
+        note="shares of the positives that rank below a negative; boundary and robust error are lower bounds, and the "
+        "sum of the first two has to be the third",
+    ),
+}
+"""The paper's tables and figures by name."""
