@@ -26,12 +26,14 @@ class Measure:
     """What a cell shows.
 
     Attributes:
+        parts: names of its numbers.
         read: of a run that is ready, its numbers by part.
         threat: under which the run has to be evaluated, None for none.
         last: whether it is the last epoch's network that is evaluated.
         digits: of the numbers in print.
     """
 
+    parts: tuple[str, ...]
     read: Callable[[Run], Parts]
     threat: str | None = None
     last: bool = False
@@ -56,7 +58,7 @@ def under(threat: str, last: bool = False) -> Measure:
         threats = evaluated(run, last)["threats"]
         return {"Robust": threats[threat]["ap"], "Clean": threats["clean"]["ap"]}
 
-    return Measure(read, threat, last)
+    return Measure(("Robust", "Clean"), read, threat, last)
 
 
 def _validation(run: Run) -> Parts:
@@ -92,10 +94,10 @@ MEASURES: Mapping[str, Measure] = {
     "apgd": under("apgd"),
     "transfer": under("transfer"),
     "last": under("pgd", last=True),
-    "theorem1": Measure(_theorem1, "pgd"),
-    "validation": Measure(_validation),
-    "seconds": Measure(_seconds, digits=2),
-    "training": Measure(_training),
+    "theorem1": Measure(("R_nat", "R_bdy", "R_rob"), _theorem1, "pgd"),
+    "validation": Measure(("Robust",), _validation),
+    "seconds": Measure(("Seconds",), _seconds, digits=2),
+    "training": Measure(("P", "λR", "P + λR"), _training),
 }
 """What entries show, by name."""
 

@@ -122,7 +122,9 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def _tabular(rows: Sequence[Sequence[str]]) -> str:
     lines = [" & ".join(map(_escaped, row)) + r" \\" for row in rows]
     columns = "l" * len(rows[0])
-    return "\n".join([rf"\begin{{tabular}}{{{columns}}}", r"\hline", lines[0], r"\hline", *lines[1:], r"\hline", r"\end{tabular}"])
+    return "\n".join(
+        [rf"\begin{{tabular}}{{{columns}}}", r"\hline", lines[0], r"\hline", *lines[1:], r"\hline", r"\end{tabular}"]
+    )
 
 
 def _escaped(text: str) -> str:

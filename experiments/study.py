@@ -1,6 +1,5 @@
 """Which runs an entry needs, where they lie, and what the selection chooses among them."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
@@ -61,20 +60,26 @@ class Study:
         self.scale, self.store, self.fair = scale, store.resolve(), fair
         self._data_dirs, self._download = dict(data_dirs or {}), download
         self._chosen: dict[tuple[str, str], Values] = {}
-        self._data: dict[str | None, Splits | UsageError] = {}
+        self._data: dict[str, Splits | UsageError] = {}
 
     # What is there
 
-    def splits(self, task: str) -> Splits | UsageError:
-        """A data set, split for one of its tasks, or why it cannot be had."""
+    def splits(self, task: str, own: bool = False) -> Splits | UsageError:
+        """A data set split for a task, or why it cannot be had.
+
+        Args:
+            task: one of those of the data set.
+            own: whether it has to be for this one.
+        """
         config = self._base(task)
-        if config.data not in self._data:
+        key = task if own else config.data or ""
+        if key not in self._data:
             try:
                 asked = config, config.seed, config.train_examples, config.validation_examples
-                self._data[config.data] = load_splits(*asked)
+                self._data[key] = load_splits(*asked)
             except UsageError as error:
-                self._data[config.data] = error
-        return self._data[config.data]
+                self._data[key] = error
+        return self._data[key]
 
     def has(self, task: str) -> bool:
         """Whether a task's data are there."""
@@ -139,40 +144,44 @@ class Study:
             self._chosen[task, method] = best
         return best
 
-    def of_cell(self, cell: Cell, tuned: bool, attacked: bool = False) -> dict[str, list[Run]]:
+    def of_cell(self, cell: Cell, entry: Entry) -> dict[str, list[Run]]:
         """The runs of a cell, those of each task."""
         return {
-            task: [self._of_seed(cell, task, seed, tuned, attacked) for seed in self.seeds(cell)]
-            for task in self.tasks(cell)
+            task: [self._of_seed(cell, task, seed, entry) for seed in self.seeds(cell)] for task in self.tasks(cell)
         }
 
-    def stages(self, entry: Entry) -> Iterator[list[Run]]:
-        """The runs of an entry, those first from which it is known which the next are."""
-        cells = self.cells(entry)
+    def shown(self, entry: Entry, anyway: bool = False) -> list[Run]:
+        """The runs whose numbers an entry shows."""
+        cells = self.cells(entry, anyway)
+        return unique(run for cell in cells for runs in self.of_cell(cell, entry).values() for run in runs)
+
+    def stages(self, entry: Entry, anyway: bool = False) -> Iterator[list[Run]]:
+        """The runs of an entry, those first from which it is known which the next are.
+
+        Args:
+            entry: the table or figure.
+            anyway: whether to count those too whose data are missing.
+        """
+        cells = self.cells(entry, anyway)
         pairs = list(dict.fromkeys((task, ALL[cell.method]) for cell in cells for task in self.tasks(cell)))
         lent = [(task, lender) for task, method in pairs if (lender := METHODS[method].pretrained)]
-        attackers = [(task, ALL[ATTACKER]) for task, _ in pairs] if entry.measure == "transfer" else []
+        attackers = [(task, ALL[ATTACKER]) for task, _ in pairs] if entry.attacked else []
         yield unique(run for pair in dict.fromkeys([*lent, *attackers]) for each in self.search(*pair) for run in each)
         if entry.tuned:
             yield unique(run for pair in pairs for each in self.search(*pair) for run in each)
-        yield unique(
-            run for cell in cells for each in self.of_cell(cell, entry.tuned).values() for run in each
-        )
+        yield self.shown(entry, anyway)
 
-    def cells(self, entry: Entry) -> list[Cell]:
-        """The cells that the scale has and whose data are there."""
-        return [
-            cell
-            for cell in entry.cells
-            if self.runs_cell(cell, entry.exact) and all(map(self.has, self.tasks(cell)))
-        ]
+    def cells(self, entry: Entry, anyway: bool = False) -> list[Cell]:
+        """The cells that the scale has, and whose data are there unless they are wanted anyway."""
+        own = [cell for cell in entry.cells if self.runs_cell(cell, entry.exact)]
+        return [cell for cell in own if anyway or all(map(self.has, self.tasks(cell)))]
 
-    def _of_seed(self, cell: Cell, task: str, seed: int, tuned: bool, attacked: bool) -> Run:
+    def _of_seed(self, cell: Cell, task: str, seed: int, entry: Entry) -> Run:
         method, base = ALL[cell.method], self._base(task)
         defaults = {name: getattr(base, name) for name in self.scale.grid(method)}
-        values: dict[str, Any] = self.chosen(task, method) if tuned else defaults
+        values: dict[str, Any] = self.chosen(task, method) if entry.tuned else defaults
         found = self.run(task, method, {**values, **self.scale.scaled(task, cell.changes)}, seed)
-        return replace(found, attacker=self.selected(task, ALL[ATTACKER], seed).folder) if attacked else found
+        return replace(found, attacker=self.selected(task, ALL[ATTACKER], seed).folder) if entry.attacked else found
 
     def _base(self, task: str) -> Config:
         config = self.scale.config(task)
@@ -182,8 +191,3 @@ class Study:
 def unique(runs: Iterable[Run]) -> list[Run]:
     """The runs, each once."""
     return list({run.folder.path: run for run in runs}.values())
-
-
-def words(path: Path) -> str:
-    """A path for people: without what is above the working folder."""
-    return re.sub(f"^{re.escape(str(Path.cwd()))}/", "", str(path))

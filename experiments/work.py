@@ -15,7 +15,7 @@ from filelock import Timeout
 
 from experiments.entries import Entry
 from experiments.measures import MEASURES, home
-from experiments.study import Run, Study, unique
+from experiments.study import Run, Study
 from train.errors import NonFiniteError
 from train.evaluate import evaluated_and_reported
 from train.evaluated import read_evaluation
@@ -27,7 +27,7 @@ from train.workers import make_workers
 from tuning.tuner import alone
 
 PAUSE = 1.0  # seconds between looks at what other processes are at
-THREATS = "clean,pgd,apgd"
+THREATS, THREATS_LAST = "clean,pgd,apgd", "clean,pgd"
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,8 @@ def complete(study: Study, entry: Entry) -> None:
         finish([training(run) for run in runs])
     measure = MEASURES[entry.measure]
     if measure.threat:
-        runs = unique(found for found in needed(study, entry) if not found.folder.stopped.exists())
+        runs = [run for run in study.shown(entry) if not run.folder.stopped.exists()]
         finish([evaluation(run, measure.last) for run in runs])
-
-
-def needed(study: Study, entry: Entry) -> Iterator[Run]:
-    """The runs whose numbers an entry shows."""
-    attacked = MEASURES[entry.measure].threat == "transfer"
-    for cell in study.cells(entry):
-        for runs in study.of_cell(cell, entry.tuned, attacked).values():
-            yield from runs
 
 
 def finish(jobs: Sequence[Job]) -> None:
@@ -118,8 +110,8 @@ def evaluation(run: Run, last: bool) -> Job:
 
     def do() -> None:
         what = str(last_network(run) if last else run.folder.path)
-        attacker = ["--attacker", attacked] if attacked else []
-        evaluated_and_reported([what, "--out", str(out), "--threats", THREATS, "--quick", *attacker])
+        attacker, threats = ["--attacker", attacked] if attacked else [], THREATS_LAST if last else THREATS
+        evaluated_and_reported([what, "--out", str(out), "--threats", threats, "--quick", *attacker])
 
     return Job("evaluation", run.folder, done, do)
 
