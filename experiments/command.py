@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments.drawings import DRAWINGS
 from experiments.entries import ENTRIES, Entry
-from experiments.estimate import measured, told
+from experiments.estimate import REFERENCE, UNTIMED, measured, told
 from experiments.gather import missing, sheet_of
 from experiments.scales import SCALES, TASKS
 from experiments.sheet import Sheet
@@ -17,6 +17,7 @@ from experiments.work import complete, helpers
 from train.command import ended
 from train.config import FAIR
 from train.errors import UsageError
+from train.fields import flag
 from train.options import RUNS, Parser
 from train.run_folder import write_text
 
@@ -42,6 +43,8 @@ def asked_and_answered(arguments: Sequence[str] | None) -> None:
         SCALES[given.scale],
         Path(given.store or home / "runs"),
         given.protocol == FAIR,
+        given.search_seeds,
+        given.dry_run,
         data_dirs(given.data_dir),
         given.download,
     )
@@ -87,9 +90,9 @@ def dry_run(given: argparse.Namespace, study: Study) -> None:
     for name in dict.fromkeys(given.names):
         print("\n".join(told(name, ENTRIES[name], study, seconds)))
     print(
-        f"\n{seconds:.3g} s a step here of AdAP_LN, 32×32 pixels, a batch of 128; GPU-hours by the paper's Table 7, with "
-        "its ResNet-18. Both grow with pixels and batch; a method that Table 7 lacks counts as TRADES. Evaluations come "
-        "on top."
+        f"\n{seconds:.3g} s a step here of {REFERENCE}, 32×32 pixels, a batch of 128; GPU-hours by the paper's Table 7, "
+        f"with its ResNet-18. Both grow with pixels and batch; a method that Table 7 lacks counts as {UNTIMED}. "
+        "Evaluations come on top."
     )
 
 
@@ -104,9 +107,7 @@ def data_dirs(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, equals, folder = text.partition("=")
         if not equals or not folder or name not in names:
-            raise UsageError(
-                f"--data-dir: {text!r} is not understood; it takes NAME=DIR, NAME one of {', '.join(names)}"
-            )
+            raise UsageError(f"--data-dir: {text!r} is not understood; it takes NAME=DIR, a name of {', '.join(names)}")
         found[name] = str(Path(folder).expanduser().resolve())
     return found
 
@@ -117,8 +118,9 @@ def check(given: argparse.Namespace) -> None:
     Raises:
         UsageError: one is.
     """
-    if given.workers < 1:
-        raise UsageError(f"--workers: {given.workers} is not accepted; it takes a whole number of at least 1")
+    for name in ("workers", "search_seeds"):
+        if (value := getattr(given, name)) is not None and value < 1:
+            raise UsageError(f"{flag(name)}: {value} is not accepted; it takes a whole number of at least 1")
     if given.seconds_per_step is not None and not 0 < given.seconds_per_step < float("inf"):
         raise UsageError(f"--seconds-per-step: {given.seconds_per_step} is not accepted; it takes a number above 0")
 
@@ -138,10 +140,16 @@ def _parser() -> argparse.ArgumentParser:
         "--protocol", default="paper", choices=PROTOCOLS, help="fair: all methods draw their batches alike (paper)"
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes side by side (1)")
-    parser.add_argument("--dry-run", action="store_true", help="run nothing: say what would run, and how long it takes")
+    parser.add_argument(
+        "--search-seeds",
+        type=int,
+        metavar="N",
+        help="seeds with which hyperparameters are searched (all of the scale's)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="run nothing: say what would, and how long it takes")
     parser.add_argument("--seconds-per-step", type=float, metavar="S", help="for --dry-run; measured if not given")
     parser.add_argument(
-        "--data-dir", action="append", default=[], metavar="NAME=DIR", help="where a data set lies; may come repeatedly"
+        "--data-dir", action="append", default=[], metavar="NAME=DIR", help="where a data set lies; may be repeated"
     )
     parser.add_argument("--download", action="store_true", help="fetch what TensorFlow Datasets can fetch")
     parser.add_argument("--helper", action="store_true", help=argparse.SUPPRESS)

@@ -86,8 +86,8 @@ class Sheet:
         if place.published is None:
             return own
         gap = difference(place.ours, place.published)
-        theirs = f"{place.published}" if gap is None else f"{place.published}, {gap:+.{self.digits}f}"
-        return f"{own} [{theirs}]".replace("-", "−")
+        theirs = f"{place.published}" if gap is None else f"{place.published}, {signed(gap, self.digits)}"
+        return f"{own} [{theirs}]"
 
     def _all_notes(self) -> list[str]:
         contradicted = [
@@ -111,6 +111,15 @@ def difference(ours: Number | str | None, published: Published | None) -> float 
     if not isinstance(ours, Number) or published is None or published.mean is None:
         return None
     return ours.mean - published.mean
+
+
+def signed(gap: float, digits: int) -> str:
+    """A difference, with its sign.
+
+    >>> signed(-0.00125, 3), signed(0.5, 1)
+    ('−0.001', '+0.5')
+    """
+    return f"{gap:+.{digits}f}".replace("-", "−")
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

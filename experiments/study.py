@@ -45,6 +45,8 @@ class Study:
         scale: how much is run.
         store: folder of the runs.
         fair: whether all methods draw their batches alike.
+        search_seeds: how many of the scale's seeds hyperparameters are searched with; all if None.
+        still: whether nothing is going to run, so that what is there need be looked at but once.
         data_dirs: where data lie, by data set.
         download: whether to fetch what is missing.
     """
@@ -54,10 +56,13 @@ class Study:
         scale: Scale,
         store: Path,
         fair: bool = False,
+        search_seeds: int | None = None,
+        still: bool = False,
         data_dirs: Mapping[str, str] | None = None,
         download: bool = False,
     ):
-        self.scale, self.store, self.fair = scale, store.resolve(), fair
+        self.scale, self.store, self.fair, self._still = scale, store.resolve(), fair, still
+        self._searched = scale.seeds[:search_seeds]
         self._data_dirs, self._download = dict(data_dirs or {}), download
         self._chosen: dict[tuple[str, str], Values] = {}
         self._data: dict[str, Splits | UsageError] = {}
@@ -126,7 +131,7 @@ class Study:
 
     def search(self, task: str, method: str) -> list[list[Run]]:
         """For each point of a method's grid the runs, one a seed."""
-        return [[self.run(task, method, x, seed) for seed in self.scale.seeds] for x in self.points(task, method)]
+        return [[self.run(task, method, x, seed) for seed in self._searched] for x in self.points(task, method)]
 
     def chosen(self, task: str, method: str) -> Values:
         """The hyperparameters of highest mean validation AP, by which the method selects; the first if none is there.
@@ -138,9 +143,9 @@ class Study:
         points, runs = self.points(task, method), self.search(task, method)
         by = SELECTED_BY[METHODS[method].selection]
         aps = [[finished["selected"][by] for run in each if (finished := run.folder.finished())] for each in runs]
-        means = [np.mean(each) if len(each) == len(self.scale.seeds) else -1 for each in aps]
+        means = [np.mean(each) if len(each) == len(self._searched) else -1 for each in aps]
         best = points[int(np.argmax(means))]
-        if all(run.over for each in runs for run in each):
+        if self._still or all(run.over for each in runs for run in each):
             self._chosen[task, method] = best
         return best
 
