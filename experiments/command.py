@@ -90,8 +90,8 @@ def dry_run(given: argparse.Namespace, study: Study) -> None:
     for name in dict.fromkeys(given.names):
         print("\n".join(told(name, ENTRIES[name], study, seconds)))
     print(
-        f"\n{seconds:.3g} s a step here of {REFERENCE}, 32×32 pixels, a batch of 128; GPU-hours by the paper's Table 7, "
-        f"with its ResNet-18. Both grow with pixels and batch; a method that Table 7 lacks counts as {UNTIMED}. "
+        f"\n{seconds:.3g} s a step here of {REFERENCE}, 32×32 pixels, a batch of 128; GPU-hours by Table 7, "
+        f"with the paper's ResNet-18. Both grow with pixels and batch; methods that Table 7 lacks count as {UNTIMED}. "
         "Evaluations come on top."
     )
 
@@ -107,7 +107,7 @@ def data_dirs(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, equals, folder = text.partition("=")
         if not equals or not folder or name not in names:
-            raise UsageError(f"--data-dir: {text!r} is not understood; it takes NAME=DIR, a name of {', '.join(names)}")
+            raise UsageError(f"--data-dir: {text!r} is not understood; it takes NAME=DIR of {', '.join(names)}")
         found[name] = str(Path(folder).expanduser().resolve())
     return found
 

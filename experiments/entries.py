@@ -179,8 +179,8 @@ ENTRIES: Mapping[str, Entry] = {
         timed(COMPARED),
         "seconds",
         tuned=False,
-        note="hyperparameters are the recipe's; validation included; only runs without interruption, one at a time, say "
-        "anything",
+        note="the recipe's hyperparameters, validation included; runs that were interrupted, or had others beside "
+        "them, say nothing",
     ),
     "table8": Entry(
         "Validation AP of AdAP_LN under PGD, by γ1 and γ2",
