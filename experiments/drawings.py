@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib import pyplot as plt
 
-from experiments.entries import Entry
+from experiments import published
+from experiments.entries import Cell, Entry
 from experiments.gather import numbers_of
-from experiments.measures import curves, home
+from experiments.measures import Number, curves, home
 from experiments.study import Run, Study
 from train import figures, ranking_figures
 from train.evaluated import Evaluated, read_evaluation
@@ -20,19 +21,27 @@ Drawing = Callable[[str, Entry, Study, Path], list[Path]]
 
 
 def trade_off(name: str, entry: Entry, study: Study, out: Path) -> list[Path]:
-    """Robust against clean AP, a figure a block."""
-    points: dict[str, list[Point]] = {}
+    """Robust against clean AP, a figure a block; and one of the published points where there are any."""
+    theirs, points = published.read(entry.published), dict[tuple[str, str], list[Point]]()
     for cell in study.cells(entry):
-        if found := numbers_of(cell, entry, study):
-            word = f"λ {cell.changes['lam']:g}" if cell.changes else ""
-            runs = len(study.seeds(cell))
-            point = Point(cell.method, word, found["Clean"].mean, found["Robust"].mean, runs)
-            points.setdefault(cell.block, []).append(point)
-    paths = {block: out / f"{name}-{slug(block)}.png" for block in points}
-    for block, path in paths.items():
-        of = f"{block}, test data, last epoch, scale {study.scale.name}"
-        figures.trade_off(points[block], front(points[block]), of, path)
-    return [*paths.values()]
+        own = numbers_of(cell, entry, study)
+        there = {part: theirs.get((cell.block, cell.row, cell.column, part)) for part in ("Clean", "Robust")}
+        printed = {part: Number(each.mean) for part, each in there.items() if each and each.mean is not None}
+        for found, whose in ((own, f"scale {study.scale.name}"), (printed, "published")):
+            if len(found) > 1:
+                points.setdefault((cell.block, whose), []).append(point_of(cell, found, len(study.seeds(cell))))
+    paths = []
+    for (block, whose), of_block in points.items():
+        paths.append(out / f"{name}-{slug(block)}{'-published' if whose == 'published' else ''}.png")
+        of = f"{block}, test data, last epoch, {whose}"
+        figures.trade_off(of_block, front(of_block), of, paths[-1])
+    return paths
+
+
+def point_of(cell: Cell, found: Mapping[str, Number], runs: int) -> Point:
+    """A cell as a point, named by what it varies."""
+    word = f"λ {cell.changes['lam']:g}" if cell.changes else ""
+    return Point(cell.method, word, found["Clean"].mean, found["Robust"].mean, runs)
 
 
 def of_ranking(draw: Callable[..., None]) -> Drawing:
@@ -66,7 +75,10 @@ def sweep(name: str, entry: Entry, study: Study, out: Path) -> list[Path]:
         shown = [(next(iter(at.values())), numbers[part]) for at, numbers in found if numbers]
         x, y = [at for at, _ in shown], [number.mean for _, number in shown]
         axes.errorbar(x, y, yerr=[number.std or 0 for _, number in shown], marker="o", capsize=3, label=part.lower())
-    axes.set(xlabel="batch size", ylabel="test AP", xscale="log")
+    axes.set(xlabel="batch size", ylabel="test AP", xscale="log", ylim=(0, 1.02))
+    sizes = [next(iter(at.values())) for at, _ in found]
+    axes.set_xticks(sizes, map(str, sizes), minor=False)
+    axes.minorticks_off()
     return [saved(figure, out / f"{name}.png")]
 
 

@@ -108,7 +108,7 @@ SCALES: Mapping[str, Scale] = {
             seeds=(0,),
             classes=(1,),
             grids={"lam": (1.0, 4.0), **_ONE_RATE},
-            sweeps={"lam": (1.0, 4.0), "gamma1": (0.1, 0.9), "gamma2": (0.9,), "batch_size": (64, 128)},
+            sweeps={"lam": (1.0, 4.0), "gamma1": (0.1,), "gamma2": (0.1, 0.9), "batch_size": (64, 128)},
             changes={"epochs": 1, "backbone": "mlp"},
             stand_in="digits",
         ),

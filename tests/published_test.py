@@ -124,7 +124,7 @@ def test_robust_ap_above_clean_ap_is_marked():
         for (_, row, column, _), robust in ((key, x) for key, x in table.items() if key[3] == "Robust"):
             clean = table["", row, column, "Clean"]
             if robust.mean is not None and clean.mean is not None and robust.mean > clean.mean:
-                assert robust.mark, (name, row, column)
+                assert robust.mark or clean.mark, (name, row, column)
 
 
 def test_averages_of_seconds_are_those_of_the_runs():
