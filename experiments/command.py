@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.cells import Entry
 from experiments.drawings import DRAWINGS
-from experiments.entries import ENTRIES, Entry
+from experiments.entries import ENTRIES
 from experiments.estimate import REFERENCE, UNTIMED, measured, told
 from experiments.gather import missing, sheet_of
 from experiments.scales import SCALES, TASKS

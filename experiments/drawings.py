@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from experiments import published
-from experiments.entries import Cell, Entry
+from experiments.cells import Cell, Entry
 from experiments.gather import numbers_of
 from experiments.measures import Number, curves, home
 from experiments.study import Run, Study

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from adap_tf.data import Examples, training_batches
 from experiments import published
-from experiments.entries import ALL, GROUPS, Entry
+from experiments.cells import ALL, GROUPS, Entry
 from experiments.gather import missing
 from experiments.measures import MEASURES, home
 from experiments.study import Run, Study, unique

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from experiments import published
-from experiments.entries import Cell, Entry
+from experiments.cells import Cell, Entry
 from experiments.measures import MEASURES, Measure, Number, aggregated
 from experiments.published import Key
 from experiments.sheet import Place, Sheet
@@ -57,12 +57,17 @@ def notes(entry: Entry, study: Study) -> Iterator[str]:
     """What has to be said with a table."""
     if entry.note:
         yield entry.note
-    if study.scale.stand_in:
-        yield f"{study.scale.stand_in} stands in for all data: the differences mean nothing"
+    yield from standing_in(study)
     if given_up := [run.folder.path.name for run in study.shown(entry) if run.folder.stopped.exists()]:
         yield f"given up, numbers not finite: {', '.join(given_up)}"
     for data, problem in missing(entry, study).items():
         yield f"{data} is missing: {problem}; docs/data.md says how to get it"
+
+
+def standing_in(study: Study) -> Iterator[str]:
+    """What to say where other data are run in the place of all."""
+    if study.scale.stand_in:
+        yield f"{study.scale.stand_in} stand in for all data: the differences mean nothing"
 
 
 def missing(entry: Entry, study: Study) -> dict[str, str]:

@@ -32,6 +32,7 @@ class Sheet:
         wide: columns side by side.
         digits: of the numbers.
         notes: what has to be said with it.
+        whole: the part whose numbers are whole.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Sheet:
     wide: int = 4
     digits: int = 4
     notes: Sequence[str] = ()
+    whole: str = ""
 
     def text(self) -> str:
         """The table in Markdown, aligned, the published value and the difference in each cell."""
@@ -78,15 +80,19 @@ class Sheet:
     def _rows(self, block: str, rows: Sequence[str], columns: Sequence[tuple[str, str]]) -> list[list[str]]:
         header = [block or " ", *(f"{name} {part}".strip() for name, part in columns)]
         empty = Place(None, None)
-        cells = [[self._shown(self.places.get((block, row, *column), empty)) for column in columns] for row in rows]
+        cells = [
+            [self._shown(self.places.get((block, row, *column), empty), column[1]) for column in columns]
+            for row in rows
+        ]
         return [header, *([row, *each] for row, each in zip(rows, cells, strict=True))]
 
-    def _shown(self, place: Place) -> str:
-        own = printed(place.ours, self.digits)
+    def _shown(self, place: Place, part: str) -> str:
+        digits = 0 if self.whole and part == self.whole else self.digits
+        own = printed(place.ours, digits)
         if place.published is None:
             return own
         gap = difference(place.ours, place.published)
-        theirs = f"{place.published}" if gap is None else f"{place.published}, {signed(gap, self.digits)}"
+        theirs = f"{place.published}" if gap is None else f"{place.published}, {signed(gap, digits)}"
         return f"{own} [{theirs}]"
 
     def _all_notes(self) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from adap_tf.methods import METHODS
-from experiments.entries import ALL, ATTACKER, Cell, Entry
+from experiments.cells import ALL, ATTACKER, Cell, Entry
 from experiments.scales import Scale, Values
 from train.config import FAIR, Config
 from train.errors import UsageError
@@ -102,7 +102,7 @@ class Study:
 
     # Runs
 
-    def points(self, task: str, method: str) -> list[Values]:
+    def points(self, method: str) -> list[Values]:
         """The hyperparameters that are searched for a method."""
         grid = self.scale.grid(method)
         return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
@@ -131,7 +131,7 @@ class Study:
 
     def search(self, task: str, method: str) -> list[list[Run]]:
         """For each point of a method's grid the runs, one a seed."""
-        return [[self.run(task, method, x, seed) for seed in self._searched] for x in self.points(task, method)]
+        return [[self.run(task, method, x, seed) for seed in self._searched] for x in self.points(method)]
 
     def chosen(self, task: str, method: str) -> Values:
         """The hyperparameters of highest mean validation AP, by which the method selects; the first if none is there.
@@ -140,7 +140,7 @@ class Study:
         """
         if (task, method) in self._chosen:
             return self._chosen[task, method]
-        points, runs = self.points(task, method), self.search(task, method)
+        points, runs = self.points(method), self.search(task, method)
         by = SELECTED_BY[METHODS[method].selection]
         aps = [[finished["selected"][by] for run in each if (finished := run.folder.finished())] for each in runs]
         means = [np.mean(each) if len(each) == len(self._searched) else -1 for each in aps]

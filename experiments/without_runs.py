@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from adap_tf.methods import METHODS, Method
 from adap_tf.scored import ADVERSARIAL
 from experiments import published
-from experiments.entries import ABLATION, ALL, GROUPS, Entry
-from experiments.gather import titled
+from experiments.cells import ABLATION, ALL, GROUPS, Entry
+from experiments.gather import standing_in, titled
 from experiments.measures import Number
 from experiments.published import Key
 from experiments.sheet import Place, Sheet
@@ -63,8 +63,9 @@ def data(name: str, entry: Entry, study: Study) -> Sheet:
             for what in ("Examples", "Positives %"):
                 key: Key = ("", row, split.capitalize(), what)
                 places[key] = Place(numbers.get(what), theirs.get(key))
-    told = [f"{data} is missing: {problem}; docs/data.md says how to get it" for data, problem in notes.items()]
-    return Sheet(name, titled(entry, study), places, entry.wide, 2, told)
+    told = [*standing_in(study)]
+    told += [f"{data} is missing: {problem}; docs/data.md says how to get it" for data, problem in notes.items()]
+    return Sheet(name, titled(entry, study), places, entry.wide, 2, told, "Examples")
 
 
 SHEETS: Mapping[str, Callable[[str, Entry, Study], Sheet]] = {"methods": methods, "data": data}

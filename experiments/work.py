@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 from filelock import Timeout
 
-from experiments.entries import Entry
+from experiments.cells import Entry
 from experiments.measures import MEASURES, home
 from experiments.study import Run, Study
 from train.errors import NonFiniteError
@@ -99,19 +99,18 @@ def training(run: Run) -> Job:
 
 def evaluation(run: Run, last: bool) -> Job:
     """The evaluation of a run: of the network that was selected, or of the last epoch's."""
-    out, attacker = home(run, last), run.attacker
-    attacked = None if attacker is None or attacker.path == run.folder.path else str(attacker.path)
+    out, lender = home(run, last), run.attacker
+    attacker = None if lender is None or lender.path == run.folder.path else str(lender.path)
 
     def done() -> bool:
         if not (out / "results.json").exists():
             return False
-        had = read_evaluation(out).results["settings"]["attacker"]
-        return attacked in (None, had)
+        return attacker in (None, read_evaluation(out).results["settings"]["attacker"])
 
     def do() -> None:
-        what = str(last_network(run) if last else run.folder.path)
-        attacker, threats = ["--attacker", attacked] if attacked else [], THREATS_LAST if last else THREATS
-        evaluated_and_reported([what, "--out", str(out), "--threats", threats, "--quick", *attacker])
+        what, threats = (last_network(run), THREATS_LAST) if last else (run.folder.path, THREATS)
+        black_box = ["--attacker", attacker] if attacker else []
+        evaluated_and_reported([str(what), "--out", str(out), "--threats", threats, "--quick", *black_box])
 
     return Job("evaluation", run.folder, done, do)
 

@@ -12,7 +12,8 @@ import pytest
 
 from adap_tf.methods import METHODS
 from experiments import command, drawings, gather, study, work
-from experiments.entries import ALL, ENTRIES, Cell
+from experiments.cells import ALL, Cell
+from experiments.entries import ENTRIES
 from experiments.estimate import evaluations, plans
 from experiments.measures import Number, aggregated
 from experiments.published import Published, read
@@ -178,7 +179,7 @@ def test_the_paper_scale_has_the_papers_runs(tmp_path):
         "bdd100k": (3, 0, 3 * 80 * 436),
     }
     # λ, γ1, γ2 and the learning rate, by method in the order of the table
-    assert [len(papers.points("cifar10/0", name)) for name in ("ce", "ap", "pgd", "trades", "mart", "adap_ln")] == [
+    assert [len(papers.points(name)) for name in ("ce", "ap", "pgd", "trades", "mart", "adap_ln")] == [
         3,
         6,
         3,
@@ -186,7 +187,7 @@ def test_the_paper_scale_has_the_papers_runs(tmp_path):
         21,
         84,
     ]
-    assert [len(papers.points("cifar10/0", name)) for name in ("adap_mm", "adap_pz", "adap_lz")] == [6, 42, 84]
+    assert [len(papers.points(name)) for name in ("adap_mm", "adap_pz", "adap_lz")] == [6, 42, 84]
     config = papers.run("celeba/mustache", "trades", {"lam": 40.0, "learning_rate": 1e-4}, 2).config
     assert (config.epochs, config.weight_decay, config.backbone, config.batch_size) == (32, 1e-5, "resnet18", 128)
 

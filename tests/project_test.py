@@ -115,6 +115,7 @@ ORDER = (
     "experiments",
     "experiments.published",
     "experiments.scales",
+    "experiments.cells",
     "experiments.entries",
     "experiments.study",
     "experiments.measures",
