@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from adap_tf.methods import METHODS
 from experiments import command, drawings, gather, study, work
 from experiments.cells import ALL, Cell
 from experiments.entries import ENTRIES
-from experiments.estimate import evaluations, plans
+from experiments.estimate import evaluations, plans, weight
 from experiments.measures import Number, aggregated
 from experiments.published import Published, read
 from experiments.scales import SCALES, Scale
@@ -190,6 +191,14 @@ def test_the_paper_scale_has_the_papers_runs(tmp_path):
     assert [len(papers.points(name)) for name in ("adap_mm", "adap_pz", "adap_lz")] == [6, 42, 84]
     config = papers.run("celeba/mustache", "trades", {"lam": 40.0, "learning_rate": 1e-4}, 2).config
     assert (config.epochs, config.weight_decay, config.backbone, config.batch_size) == (32, 1e-5, "resnet18", 128)
+
+
+def test_work_grows_with_pixels_batch_and_method():
+    config = SCALES["paper"].config("cifar10/0")
+    assert weight(replace(config, method="adap_ln")) == 1
+    assert weight(replace(config, method="adap_ln", batch_size=64)) == 0.5
+    assert weight(replace(config, method="ce")) == pytest.approx(565.67 / 3217)
+    assert weight(replace(config, method="adap_lz", data="bdd100k")) == pytest.approx(4188 / 3217 * 49)
 
 
 def test_smoke_counts(tmp_path):
@@ -373,18 +382,24 @@ def test_out_is_no_file(tmp_path, tiny, capsys):
 def test_what_another_process_is_at_is_left_to_it(tmp_path, runs):
     folder, done = RunFolder(tmp_path / "run"), []
     job = work.Job("run", folder, lambda: bool(done), lambda: pytest.fail("it was done twice"))
-    lock = alone(folder)
-    lock.acquire()
+    locked = threading.Event()
 
     def elsewhere():
-        time.sleep(0.2)
-        done.append(True)
+        with alone(folder):
+            locked.set()
+            time.sleep(0.2)
+            done.append(True)
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
+    locked.wait()
     work.finish([job])
     thread.join()
-    lock.release()
+
+
+def test_what_another_process_has_just_done_is_not_done_again(tmp_path, runs):
+    looks = iter([False, True, True])  # not yet, and then, under the lock, done
+    work.finish([work.Job("run", RunFolder(tmp_path / "run"), lambda: next(looks), lambda: pytest.fail("twice"))])
 
 
 def test_helpers_run_the_same_command_and_end_with_it(tmp_path, monkeypatch):
