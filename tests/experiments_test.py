@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -28,6 +30,7 @@ from train.errors import NonFiniteError, UsageError
 from train.run_folder import RunFolder, write_json
 from tuning.tuner import alone
 
+ROOT = Path(command.__file__).parents[1]
 ONE_RATE = {"gamma1": (0.1,), "gamma2": (0.9,), "learning_rate": (1e-3,)}
 TINY = Scale("tiny", seeds=(0, 1), classes=(0, 1), grids={"lam": (1.0, 4.0, 8.0), **ONE_RATE})
 
@@ -434,7 +437,9 @@ def test_every_entry_is_complete(tmp_path):
 
 @pytest.mark.slow
 def test_all_names_at_smoke(tmp_path):
-    assert call(tmp_path, *ENTRIES, scale="smoke") == 0
+    out = ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]
+    arguments = [*ENTRIES, "--scale", "smoke", "--workers", "2", *out]
+    subprocess.run([sys.executable, "-m", "experiments", *arguments], cwd=ROOT, check=True, capture_output=True)
     for name in ENTRIES:
         assert all((tmp_path / "out" / f"{name}.{suffix}").stat().st_size for suffix in ("md", "csv", "tex")), name
     drawn = {path.stem.split("-")[0] for path in (tmp_path / "out").glob("*.png")}
