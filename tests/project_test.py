@@ -123,9 +123,24 @@ ORDER = (
     "tuning.tuner",
     "tuning.settings",
     "tuning.search",
+    "experiments",
+    "experiments.published",
+    "experiments.scales",
+    "experiments.cells",
+    "experiments.entries",
+    "experiments.study",
+    "experiments.measures",
+    "experiments.work",
+    "experiments.sheet",
+    "experiments.gather",
+    "experiments.without_runs",
+    "experiments.drawings",
+    "experiments.estimate",
+    "experiments.command",
+    "experiments.__main__",
 )
-ORDERED = ("adap_tf", "train", "tuning")
-OURS = (*ORDERED, "tuning", "experiments", "benchmarks", "tests")
+ORDERED = ("adap_tf", "train", "tuning", "experiments")
+OURS = (*ORDERED, "benchmarks", "tests")
 
 METHOD_NAMES = {"ce", "ap", "pgd", "trades", "mart", "adap_mm", "adap_pz", "adap_lz", "adap_ln", "adap_lpn"}
 

@@ -1,0 +1,155 @@
+"""Does what is to be done, alone or beside other processes: runs, evaluations, the last epoch's networks."""
+
+import contextlib
+import gc
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+from filelock import Timeout
+
+from experiments.cells import Entry
+from experiments.measures import MEASURES, home
+from experiments.study import Run, Study
+from train.errors import NonFiniteError
+from train.evaluate import evaluated_and_reported
+from train.evaluated import read_evaluation
+from train.loop import Training
+from train.main import run as train_run
+from train.run_folder import RunFolder, replacing, write_json
+from train.sources import load_splits
+from train.workers import make_workers
+from tuning.tuner import alone
+
+PAUSE = 1.0  # seconds between looks at what other processes are at
+THREATS, THREATS_LAST = "clean,pgd,apgd", "clean,pgd"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something that one process does.
+
+    Attributes:
+        what: it is, in words.
+        folder: the run that it is done to.
+        done: whether it has been.
+        do: does it.
+    """
+
+    what: str
+    folder: RunFolder
+    done: Callable[[], bool]
+    do: Callable[[], object]
+
+
+def complete(study: Study, entry: Entry) -> None:
+    """Trains and evaluates whatever an entry lacks.
+
+    Raises:
+        UsageError: a mistake that the user can mend.
+    """
+    study.store.mkdir(parents=True, exist_ok=True)
+    for runs in study.stages(entry):
+        finish([training(run) for run in runs])
+    measure = MEASURES[entry.measure]
+    if measure.threat:
+        runs = [run for run in study.shown(entry) if not run.folder.stopped.exists()]
+        finish([evaluation(run, measure.last) for run in runs])
+
+
+def finish(jobs: Sequence[Job]) -> None:
+    """Does jobs until all are done; what another process is at is left to it."""
+    left = [job for job in jobs if not job.done()]
+    while left:
+        taken = False
+        for number, job in enumerate(left, 1):
+            with contextlib.suppress(Timeout), alone(job.folder).acquire(timeout=0):
+                if not job.done():
+                    print(f"{job.what} ({number} of {len(left)}): {job.folder.path.name}", flush=True)
+                    job.do()
+                    taken = True
+                    forget()
+        left = [job for job in left if not job.done()]
+        if left and not taken:
+            time.sleep(PAUSE)
+
+
+def forget() -> None:
+    """Frees what a run leaves behind in the process."""
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def training(run: Run) -> Job:
+    """The training of a run, and its test; one whose numbers are not finite is given up."""
+
+    def do() -> None:
+        try:
+            train_run(run.config, run.folder, make_workers(run.config.replicas))
+        except NonFiniteError as error:
+            write_json(run.folder.stopped, {"reason": str(error)})
+
+    return Job("run", run.folder, lambda: run.over, do)
+
+
+def evaluation(run: Run, last: bool) -> Job:
+    """The evaluation of a run: of the network that was selected, or of the last epoch's."""
+    out, lender = home(run, last), run.attacker
+    attacker = None if lender is None or lender.path == run.folder.path else str(lender.path)
+
+    def done() -> bool:
+        if not (out / "results.json").exists():
+            return False
+        return attacker in (None, read_evaluation(out).results["settings"]["attacker"])
+
+    def do() -> None:
+        what, threats = (last_network(run), THREATS_LAST) if last else (run.folder.path, THREATS)
+        black_box = ["--attacker", attacker] if attacker else []
+        evaluated_and_reported([str(what), "--out", str(out), "--threats", threats, "--quick", *black_box])
+
+    return Job("evaluation", run.folder, done, do)
+
+
+def last_network(run: Run) -> Path:
+    """The file of the last epoch's network, made of the run's newest checkpoint if need be."""
+    path = run.folder.path / "last" / "network.keras"
+    if not path.exists():
+        config = run.config
+        splits = load_splits(config, config.seed, config.train_examples, config.validation_examples)
+        network = Training(config, splits, run.folder, make_workers(config.replicas)).model.network
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as part:
+            network.save(part)
+    return path
+
+
+@contextlib.contextmanager
+def helpers(count: int, arguments: Sequence[str], store: Path) -> Iterator[None]:
+    """Processes that run the same command beside this one, with an equal share of the cores; they end with it.
+
+    Args:
+        count: of them.
+        arguments: the command's.
+        store: folder for what they print.
+    """
+    share = str(max(1, (os.cpu_count() or 1) // (count + 1)))
+    threads = {"TF_NUM_INTRAOP_THREADS": share, "TF_NUM_INTEROP_THREADS": share}
+    command = [sys.executable, "-m", "experiments", *arguments, "--helper"]
+    store.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        started = []
+        for number in range(count):
+            log = stack.enter_context((store / f"helper-{number + 1}.log").open("w"))
+            process = subprocess.Popen(command, env={**os.environ, **threads}, stdout=log, stderr=subprocess.STDOUT)
+            started.append(process)
+        try:
+            yield
+        finally:
+            for process in started:
+                process.terminate()
+                process.wait()

@@ -1,0 +1,446 @@
+"""The experiments: what runs, what is selected, what tables say, and going on after a kill."""
+
+import csv
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adap_tf.methods import METHODS
+from experiments import command, drawings, gather, study, work
+from experiments.cells import ALL, Cell
+from experiments.entries import ENTRIES
+from experiments.estimate import evaluations, plans, weight
+from experiments.measures import Number, aggregated
+from experiments.published import Published, read
+from experiments.scales import SCALES, Scale
+from experiments.sheet import Place, Sheet
+from experiments.study import Study
+from experiments.without_runs import described
+from made_up import PRINTS, VERSIONS
+from train.command import INTERRUPTED
+from train.errors import NonFiniteError, UsageError
+from train.run_folder import RunFolder, write_json
+from tuning.tuner import alone
+
+ROOT = Path(command.__file__).parents[1]
+ONE_RATE = {"gamma1": (0.1,), "gamma2": (0.9,), "learning_rate": (1e-3,)}
+TINY = Scale("tiny", seeds=(0, 1), classes=(0, 1), grids={"lam": (1.0, 4.0, 8.0), **ONE_RATE})
+
+
+def robust(config):
+    """Validation AP of a made-up run: best at λ = 4, on average over the seeds."""
+    return 0.5 - 0.02 * abs(config.lam - 4) + (0.3 if (config.seed, config.lam) == (0, 1) else 0) * 0.1
+
+
+def test_ap(config):
+    """Test AP: a hundredth more a seed, a tenth more for class_1."""
+    return 0.2 + 0.01 * config.seed + 0.1 * (config.positive == "automobile")
+
+
+test_ap.__test__ = False
+
+
+class Runs:
+    """In the place of `train.main.run`: runs that take no time."""
+
+    def __init__(self):
+        self.taken, self.begun = [], Counter()
+        self.problem = lambda config: None
+
+    def __call__(self, config, folder, workers):
+        assert folder.finished() is None
+        self.begun[folder.path.name] += 1
+        folder.open(config, PRINTS)
+        if problem := self.problem(config):
+            raise problem
+        folder.write_history([{"epoch": 1.0, "P": -0.5, "R": 0.25, "loss": -0.5 + config.lam * 0.25}])
+        np.savez(folder.scores, label=np.ones((2, 1)))
+        selected = {"epoch": 1, "clean_ap": 1 - config.learning_rate, "robust_ap": robust(config)}
+        write_json(folder.results, {"selected": selected, "timing": {"train_seconds": 10.0 + config.seed}})
+        self.taken.append(config)
+
+
+class Evaluations:
+    """In the place of the evaluation command."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, arguments):
+        self.asked.append(arguments)
+        run, out = Path(arguments[0]), Path(arguments[arguments.index("--out") + 1])
+        attacker = arguments[arguments.index("--attacker") + 1] if "--attacker" in arguments else None
+        folder = run if run.is_dir() else run.parent.parent
+        ap = test_ap(study.Config(**json.loads((folder / "config.json").read_text())))
+        out.mkdir(parents=True, exist_ok=True)
+        threat = {"interval": [0.0, 1.0], "ap_at_prevalence": {}, "precision_at_recall": {}}
+        threats = {
+            name: {**threat, "ap": ap / number} for number, name in enumerate(("clean", "pgd", "apgd", "transfer"), 1)
+        }
+        told = {"path": str(run), "tasks": ["8"], "limits": {}, "threats": threats}
+        told |= {"twice_the_steps": {}, "warnings": [], "notes": []}
+        settings = {"confidence": 0.95, "split": "test", "attacker": attacker}
+        results = {"settings": settings, "runs": {run.name: told}, "differences": [], "versions": VERSIONS}
+        write_json(out / "results.json", results)
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    made = Runs()
+    monkeypatch.setattr(work, "train_run", made)
+    monkeypatch.setattr(work, "make_workers", lambda replicas: None)
+    monkeypatch.setattr(work, "last_network", lambda run: run.folder.path / "last" / "network.keras")
+    monkeypatch.setattr(work, "forget", lambda: None)
+    return made
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    made = Evaluations()
+    monkeypatch.setattr(work, "evaluated_and_reported", made)
+    return made
+
+
+@pytest.fixture
+def tiny(runs, evaluated, monkeypatch):
+    """A scale of two classes and two seeds, with CIFAR-10 alone at hand."""
+    monkeypatch.setitem(SCALES, "tiny", TINY)
+
+    def loaded(config, *_):
+        if config.data != "cifar10":
+            raise UsageError(f"--data-dir: no {config.data} here")
+        return "the data"
+
+    monkeypatch.setattr(study, "load_splits", loaded)
+    return runs
+
+
+def call(tmp_path, *arguments, scale="tiny"):
+    out = ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]
+    return command.main([*arguments, "--scale", scale, *out])
+
+
+def lines(path):
+    with path.open(newline="") as file:
+        return {(x["block"], x["row"], x["column"], x["part"]): x for x in csv.DictReader(file)}
+
+
+# Numbers
+
+
+def test_a_cell_is_the_mean_of_tasks_and_of_their_deviations():
+    found = aggregated({"a": [{"Robust": 0.1}, {"Robust": 0.3}], "b": [{"Robust": 0.5}, {"Robust": 0.5}]})
+    assert found["Robust"] == pytest.approx(Number(0.35, 0.05))
+    assert aggregated({"a": [{"Robust": 0.1}]}) == {"Robust": Number(0.1)}
+    assert aggregated({"a": [{"Robust": 0.1}], "b": []}) == {}
+    assert aggregated({}) == {}
+
+
+def test_a_sheet_has_the_published_value_and_the_difference():
+    places = {
+        ("", "PGD", "class_0", "Robust"): Place(Number(0.25, 0.01), Published("0.3", 0.02, "wrong")),
+        ("", "PGD", "class_1", "Robust"): Place(Number(0.5), Published("", None, "absent")),
+        ("", "MART", "class_0", "Robust"): Place(None, Published("0.4", None, "")),
+    }
+    sheet = Sheet("table0", "A title", places, wide=1, digits=2, notes=["a note"])
+    text = sheet.text()
+    assert "| PGD  | 0.25(0.01) [0.3(0.0200)*, −0.05] |" in text
+    assert "| MART | – [0.4]" in text
+    assert "| PGD  | 0.50 [absent]  |" in text
+    assert "- a note" in text
+    assert "- * PGD, class_0, Robust, published 0.3: wrong" in text
+    assert text.count("| PGD ") == 2  # two columns, one at a time
+    assert r"PGD & 0.25(0.01) [0.3(0.0200)$^*$, $-$0.05] \\" in sheet.latex()
+    row = next(csv.DictReader(sheet.csv().splitlines()))
+    assert (row["value"], row["published"], row["mark"]) == ("0.25", "0.3", "wrong")
+    assert float(row["difference"]) == pytest.approx(-0.05)
+
+
+def test_the_methods_are_as_table_1_says():
+    table = read("table1")
+    assert len(table) == 30
+    for (_, row, column, _), number in table.items():
+        assert described(METHODS[ALL[row]])[column] == number.text
+
+
+# What runs
+
+
+def test_the_paper_scale_has_the_papers_runs(tmp_path):
+    papers = Study(SCALES["paper"], tmp_path, still=True)
+    found = plans(papers, ENTRIES["figure5"])
+    # 120 epochs of ⌊40,000/128⌋ steps, and 80 of ⌊55,890/128⌋, three seeds each
+    assert {data: each[:3] for data, each in found.items()} == {
+        "cifar10": (3, 0, 3 * 120 * 312),
+        "bdd100k": (3, 0, 3 * 80 * 436),
+    }
+    # λ, γ1, γ2 and the learning rate, by method in the order of the table
+    assert [len(papers.points(name)) for name in ("ce", "ap", "pgd", "trades", "mart", "adap_ln")] == [
+        3,
+        6,
+        3,
+        21,
+        21,
+        84,
+    ]
+    assert [len(papers.points(name)) for name in ("adap_mm", "adap_pz", "adap_lz")] == [6, 42, 84]
+    config = papers.run("celeba/mustache", "trades", {"lam": 40.0, "learning_rate": 1e-4}, 2).config
+    assert (config.epochs, config.weight_decay, config.backbone, config.batch_size) == (32, 1e-5, "resnet18", 128)
+
+
+def test_work_grows_with_pixels_batch_and_method():
+    config = SCALES["paper"].config("cifar10/0")
+    assert weight(replace(config, method="adap_ln")) == 1
+    assert weight(replace(config, method="adap_ln", batch_size=64)) == 0.5
+    assert weight(replace(config, method="ce")) == pytest.approx(565.67 / 3217)
+    assert weight(replace(config, method="adap_lz", data="bdd100k")) == pytest.approx(4188 / 3217 * 49)
+
+
+def test_smoke_counts(tmp_path):
+    found = plans(Study(SCALES["smoke"], tmp_path), ENTRIES["table2"])
+    # ce, ap and pgd once, the four with λ twice; 1,078 of 1,797 digits are trained on, 64 a step
+    assert found["digits"][:3] == (11, 0, 11 * (1078 // 64))
+    assert evaluations(Study(SCALES["smoke"], tmp_path), ENTRIES["table2"]) == 7
+
+
+def test_a_dry_run_tells_and_does_nothing(tmp_path, tiny, capsys):
+    assert call(tmp_path, "table5", "--dry-run", "--seconds-per-step", "0.5") == 0
+    printed = capsys.readouterr().out
+    # of AdAP_MM one, of PZ three λ, of LZ, LN and LPN three, two seeds, two classes: 13 × 4
+    steps = 52 * 60 * 312
+    assert f"cifar10        52         0{steps:>13}" in printed
+    # PZ's, LZ's and MM's steps count as TRADES', 4188.00/3217.00 of AdAP_LN's, LPN's as 3223.67/3217.00
+    work_of = 60 * 312 * 4 * (7 * 4188 / 3217 + 3 + 3 * 3223.67 / 3217)
+    assert f"{work_of * 0.5 / 3600:>12.2f}{work_of * 3217 / (60 * 312) / 3600:>11.2f}" in printed
+    assert "missing: cifar100: --data-dir: no cifar100 here; docs/data.md says how to get it" in printed
+    assert not tiny.taken
+    assert not (tmp_path / "out").exists()
+
+
+def test_hyperparameters_are_selected_on_validation_data(tmp_path, tiny, evaluated):
+    assert call(tmp_path, "table5") == 0
+    of_tiny = Study(TINY, tmp_path / "store")
+    assert of_tiny.chosen("cifar10/0", "adap_ln")["lam"] == 4.0  # λ = 1 is best for seed 0 alone
+    alone_first = Study(TINY, tmp_path / "store", search_seeds=1)
+    assert alone_first.chosen("cifar10/0", "adap_ln")["lam"] == 4.0
+    shown = {Path(arguments[0]).name for arguments in evaluated.asked}
+    assert len(shown) == len(evaluated.asked) == 5 * 2 * 2
+    assert "cifar10-airplane-adap_ln-gamma1_0.1-gamma2_0.9-lam_4-learning_rate_0.001-seed1" in shown
+    table = lines(tmp_path / "out" / "table5.csv")
+    cell = table["", "AdAP_LN", "CIFAR-10 (average)", "Robust"]
+    # classes 0.2 and 0.3, half a hundredth more for the second seed; under PGD half of it
+    assert float(cell["value"]) == pytest.approx((0.25 + 0.005) / 2)
+    assert float(cell["std"]) == pytest.approx(0.0025)
+    assert float(cell["difference"]) == pytest.approx(0.1275 - 0.2949)
+    assert cell["instead"].endswith(
+        "cifar10/0, cifar10/1 was run in the place of " + ", ".join(f"cifar10/{k}" for k in range(10))
+    )
+    assert table["", "AdAP_LN", "CIFAR-100 (average)", "Robust"]["value"] == ""
+
+
+def test_what_starts_from_another_run_or_is_attacked_by_one(tmp_path, tiny, evaluated):
+    assert call(tmp_path, "table4") == 0
+    order = list(dict.fromkeys(config.method for config in tiny.taken))
+    assert order[:2] == ["ce", "ap"]
+    started = next(config for config in tiny.taken if config.method == "ap" and config.seed == 1)
+    assert started.init_from == str(tmp_path / "store" / f"cifar10-{started.positive}-ce-learning_rate_0.001-seed1")
+    for arguments in evaluated.asked:
+        run, attacker = Path(arguments[0]).name, Path(arguments[arguments.index("--attacker") + 1]).name
+        data, positive, *_ = run.split("-")
+        assert attacker == f"{data}-{positive}-ce-learning_rate_0.001-{run[-5:]}"
+    assert call(tmp_path, "table2") == 0  # needs the ce runs besides, and nothing again
+    assert len(evaluated.asked) == (6 + 1) * 4
+    assert "--attacker" not in evaluated.asked[-1]
+    assert set(tiny.begun.values()) == {1}
+
+
+def test_an_evaluation_without_the_attack_is_done_again_with_it(tmp_path, tiny, evaluated):
+    assert call(tmp_path, "table5") == 0
+    before = {Path(arguments[0]).name for arguments in evaluated.asked}
+    assert not any("--attacker" in arguments for arguments in evaluated.asked)
+    assert call(tmp_path, "table4") == 0
+    asked = Counter(Path(arguments[0]).name for arguments in evaluated.asked)
+    twice = {name for name in before if "-adap_ln-" in name or "-adap_lpn-" in name}
+    assert {name for name, count in asked.items() if count > 1} == twice
+
+
+def test_a_killed_call_goes_on_without_a_run_twice(tmp_path, tiny, evaluated, capsys):
+    tiny.problem = lambda config: KeyboardInterrupt() if len(tiny.taken) == 5 else None
+    assert call(tmp_path, "table10") == INTERRUPTED
+    assert "interrupted; the same command goes on from here" in capsys.readouterr().err
+    assert len(tiny.taken) == 5
+    tiny.problem = lambda config: None
+    assert call(tmp_path, "table10") == 0
+    assert Counter(tiny.begun.values()) == {1: len(tiny.taken) - 1, 2: 1}
+    taken, asked = len(tiny.taken), len(evaluated.asked)
+    assert call(tmp_path, "table10", "table12", "table2") == 0  # which show the same runs
+    assert (len(tiny.taken), len(evaluated.asked)) == (taken, asked)
+
+
+def test_a_run_whose_numbers_are_not_finite_is_given_up(tmp_path, tiny, capsys):
+    def problem(config):
+        hopeless = config.method == "adap_pz" or (config.method == "adap_lpn" and config.lam == 4)
+        return NonFiniteError("P at step 3") if hopeless else None
+
+    tiny.problem = problem
+    assert call(tmp_path, "table5") == 0
+    table = lines(tmp_path / "out" / "table5.csv")
+    assert table["", "AdAP_PZ", "CIFAR-10 (average)", "Clean"]["value"] == ""
+    assert table["", "AdAP_LPN", "CIFAR-10 (average)", "Clean"]["value"]
+    chosen = Study(TINY, tmp_path / "store").chosen("cifar10/0", "adap_lpn")
+    assert chosen["lam"] == 1.0  # 0.455 on average, and λ = 8 gives 0.42
+    assert "given up, numbers not finite: cifar10-airplane-adap_pz" in capsys.readouterr().out
+    begun = sum(tiny.begun.values())
+    assert call(tmp_path, "table5") == 0
+    assert sum(tiny.begun.values()) == begun
+
+
+def test_fair_changes_the_baselines_alone(tmp_path, tiny):
+    assert call(tmp_path, "table2", "--protocol", "fair") == 0
+    assert {config.method for config in tiny.taken if config.sampling == "fair"} == {"ce", "pgd", "trades", "mart"}
+    assert all(config.sampled_by == "positives" for config in tiny.taken)
+    assert "all methods draw batches alike" in (tmp_path / "out" / "table2-fair.md").read_text()
+    assert all("-fair" in path.name for path in (tmp_path / "store").glob("*-trades-*"))
+
+
+def test_a_class_that_a_scale_does_not_run_is_left_out_or_stood_in_for(tmp_path, tiny):
+    assert call(tmp_path, "table10", "table7") == 0
+    columns = {key[2] for key in lines(tmp_path / "out" / "table10.csv")}
+    assert columns == {"class_0", "class_1"}
+    seconds = lines(tmp_path / "out" / "table7.csv")
+    assert float(seconds["", "MART", "Run 2", "Seconds"]["value"]) == 11
+    assert float(seconds["", "MART", "Average", "Seconds"]["value"]) == 10.5
+    assert seconds["", "MART", "Run 3", "Seconds"]["value"] == ""
+    stand_in = Cell("PGD", "a column", ("cifar10/9",), "PGD")
+    assert gather.instead_of(stand_in, Study(TINY, tmp_path)) == "a column: cifar10/0 was run in the place of cifar10/9"
+
+
+def test_trade_offs_are_drawn_of_the_last_epoch(tmp_path, tiny, evaluated):
+    assert call(tmp_path, "table9", "figure2") == 0
+    assert all(arguments[0].endswith("network.keras") for arguments in evaluated.asked)
+    names = ("figure2-CIFAR10_cls_1.png", "figure2-CIFAR10_cls_1-published.png")
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == sorted(names)
+    table = lines(tmp_path / "out" / "table9.csv")
+    assert table["CIFAR10(cls_1)", "TRADES", "λ = 0.01", "Robust"]["value"]
+    assert table["CIFAR100(cls_2)", "TRADES", "λ = 1", "Robust"]["published"] == "0.3090"
+
+
+def test_curves_and_sweeps(tmp_path, tiny):
+    assert call(tmp_path, "figure5", "figure4") == 0
+    (config,) = {(c.lam, c.gamma1, c.gamma2, c.epochs) for c in tiny.taken if c.epochs != 60}
+    assert config == (1.0, 0.1, 0.1, 120)
+    assert {c.batch_size for c in tiny.taken} == {32, 64, 128, 256, 512}
+    names = {path.name for path in (tmp_path / "out").glob("*.png")}
+    assert names == {"figure5-CIFAR10_cls_1.png", "figure4.png"}
+    found = lines(tmp_path / "out" / "figure5.csv")
+    assert float(found["", "AdAP_LN", "CIFAR10(cls_1)", "λR"]["value"]) == 0.25
+
+
+# The command
+
+
+def test_missing_data_are_named_and_the_other_columns_come(tmp_path, tiny, capsys):
+    assert call(tmp_path, "table5") == 0
+    told = capsys.readouterr()
+    assert "note: table5 goes without cifar100: --data-dir: no cifar100 here; docs/data.md says how" in told.err
+    assert "bdd100k is missing: --data-dir: no bdd100k here" in told.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table16", "--scale", "smoke"], "NAME: invalid choice: 'table16'"),
+        (["table2", "--scale", "huge"], "--scale: invalid choice: 'huge'"),
+        (["table2"], "the following arguments are required: --scale"),
+        (["table2", "--scale", "smoke", "--protocol", "unfair"], "--protocol: invalid choice: 'unfair'"),
+        (["table2", "--scale", "smoke", "--workers", "0"], "--workers: 0 is not accepted"),
+        (["table2", "--scale", "smoke", "--search-seeds", "0"], "--search-seeds: 0 is not accepted"),
+        (["table2", "--scale", "smoke", "--dry-run", "--seconds-per-step", "-1"], "--seconds-per-step: -1.0 is not"),
+        (
+            ["table2", "--scale", "smoke", "--data-dir", "bdd=x"],
+            "--data-dir: 'bdd=x' is not understood; it takes NAME=DIR",
+        ),
+    ],
+)
+def test_mistakes(arguments, message, capsys):
+    assert command.main(arguments) == 2
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert message in error
+
+
+def test_out_is_no_file(tmp_path, tiny, capsys):
+    (tmp_path / "out").touch()
+    assert call(tmp_path, "table1") == 2
+    assert "is a file; give a folder" in capsys.readouterr().err
+
+
+def test_what_another_process_is_at_is_left_to_it(tmp_path, runs):
+    folder, done = RunFolder(tmp_path / "run"), []
+    job = work.Job("run", folder, lambda: bool(done), lambda: pytest.fail("it was done twice"))
+    locked = threading.Event()
+
+    def elsewhere():
+        with alone(folder):
+            locked.set()
+            time.sleep(0.2)
+            done.append(True)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    locked.wait()
+    work.finish([job])
+    thread.join()
+
+
+def test_what_another_process_has_just_done_is_not_done_again(tmp_path, runs):
+    looks = iter([False, True, True])  # not yet, and then, under the lock, done
+    work.finish([work.Job("run", RunFolder(tmp_path / "run"), lambda: next(looks), lambda: pytest.fail("twice"))])
+
+
+def test_helpers_run_the_same_command_and_end_with_it(tmp_path, monkeypatch):
+    started = []
+
+    class Process:
+        def __init__(self, command, env, **_):
+            started.append(self)
+            self.command, self.env, self.ended = command, env, False
+
+        def terminate(self):
+            self.ended = True
+
+        def wait(self):
+            assert self.ended
+
+    monkeypatch.setattr(work.subprocess, "Popen", Process)
+    with work.helpers(2, ["table2", "--scale", "mini"], tmp_path):
+        assert [each.command[-4:] for each in started] == [["table2", "--scale", "mini", "--helper"]] * 2
+        assert not any(each.ended for each in started)
+    assert all(each.ended for each in started)
+
+
+def test_every_entry_is_complete(tmp_path):
+    for name, entry in ENTRIES.items():
+        for scale in SCALES.values():
+            assert not entry.cells or Study(scale, tmp_path).cells(entry, anyway=True), (name, scale.name)
+        assert entry.measure in (command.SHEETS if not entry.cells else gather.MEASURES), name
+        assert not entry.drawing or entry.drawing in drawings.DRAWINGS, name
+    assert {f"table{k}" for k in range(1, 16)} | {f"figure{k}" for k in range(1, 10)} | {"theorem1"} == set(ENTRIES)
+
+
+@pytest.mark.slow
+def test_all_names_at_smoke(tmp_path):
+    out = ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]
+    arguments = [*ENTRIES, "--scale", "smoke", "--workers", "2", *out]
+    subprocess.run([sys.executable, "-m", "experiments", *arguments], cwd=ROOT, check=True, capture_output=True)
+    for name in ENTRIES:
+        assert all((tmp_path / "out" / f"{name}.{suffix}").stat().st_size for suffix in ("md", "csv", "tex")), name
+    drawn = {path.stem.split("-")[0] for path in (tmp_path / "out").glob("*.png")}
+    assert drawn == {f"figure{k}" for k in range(1, 10)}
