@@ -61,6 +61,7 @@ class Runs:
 def runs(monkeypatch):
     made = Runs()
     monkeypatch.setattr(tuner, "run", made)
+    monkeypatch.setattr(tuner.keras.backend, "clear_session", lambda: None)  # it takes seconds, and there is nothing
     return made
 
 

@@ -1,7 +1,6 @@
 """A KerasTuner tuner whose trials are runs, each in a folder like any other."""
 
 import contextlib
-import gc
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -99,8 +98,7 @@ class RunTuner(BaseTuner):
         except Hopeless as error:
             write_json(folder.stopped, {"epoch": error.epoch, "reason": str(error)})
             print(f"trial {trial.trial_id} {error}")
-        keras.backend.clear_session()
-        gc.collect()
+        keras.backend.clear_session()  # or each trial's graphs would stay
 
     def _best(self, rows: Sequence[Row]) -> float:
         """The objective's value that epochs give, the higher the better."""
