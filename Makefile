@@ -3,7 +3,7 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
-PYTEST := $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help train test test-slow lint format docs audit clean
@@ -15,12 +15,12 @@ train: $(READY) ## train a network: make train ARGS="--help"
 	$(BIN)/python train/main.py $(ARGS)
 
 test: lint ## lint, then all tests but the slow ones
-	$(PYTEST) -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
 
 # pytest ends with status 5 if it found no test: then the marker was lost somewhere.
 test-slow: $(READY) ## the slow tests
-	@echo '$(PYTEST) -m slow -n 2 --dist loadfile'
-	@$(PYTEST) -m slow -n 2 --dist loadfile || { s=$$?; [ $$s -ne 5 ] || echo 'error: no test is marked slow' >&2; exit $$s; }
+	@echo '$(PYTEST) -m slow'
+	@$(PYTEST) -m slow || { s=$$?; [ $$s -ne 5 ] || echo 'error: no test is marked slow' >&2; exit $$s; }
 
 lint: $(READY) ## ruff and mypy, changing nothing
 	$(BIN)/ruff check

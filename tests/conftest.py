@@ -22,7 +22,19 @@ def rng():
     return np.random.default_rng(7)
 
 
-LONG = ("replicas_test.py", "main_test.py", "step_test.py", "own_data_test.py", "evaluate_test.py")
+LONG = (
+    "acceptance_test.py",
+    "resume_test.py",
+    "experiments_test.py",
+    "search_test.py",
+    "replicas_test.py",
+    "main_test.py",
+    "workers_test.py",
+    "step_test.py",
+    "own_data_test.py",
+    "evaluate_test.py",
+    "notebooks_test.py",
+)
 """Files that take minutes: they come first, or one process would be at the last of them while the other waits."""
 
 
