@@ -166,7 +166,8 @@ def test_the_card_is_complete(finished, exported):
     assert set(card["threat"]) == {"training", "evaluation"}
     assert card["threat"]["evaluation"] == {
         **{"attack": "pgd", "eps": pytest.approx(8 / 255), "steps": 2},
-        **{"step_size": pytest.approx(0.007), "norm": "linf"},
+        **{"step_size": pytest.approx(0.007), "norm": "linf", "mask": None},
+        **dict.fromkeys(("eps_positives", "eps_negatives"), pytest.approx(8 / 255)),
     }
     assert card["versions"] == results["versions"]
 
@@ -218,13 +219,20 @@ def test_thresholds_are_chosen_on_validation_and_measured_on_test_data(finished,
 @pytest.mark.slow
 def test_further_threats_come_from_the_runs_evaluation(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
-    asked = ["--threats", "clean,fgsm,square", "--eps", "0.1", "--queries", "3", "--quick", "--bootstrap", "10"]
+    np.save(tmp_path / "mask.npy", np.ones((8, 8, 1)))
+    asked = ["--threats", "clean,fgsm,square", "--queries", "3", "--quick", "--bootstrap", "10"]
+    asked += ["--eps", "0.1", "--eps-positives", "0", "--features", str(tmp_path / "mask.npy")]
     assert evaluate.main([str(tmp_path / "run"), *asked]) == 0
     export(tmp_path / "run", "--out", tmp_path / "1")
     card = card_of(tmp_path / "1")
     assert list(card["ap"]) == ["clean", "pgd", "fgsm", "square", "worst"]
     assert list(card["threat"]) == ["training", "evaluation", "fgsm", "square"]
-    assert card["threat"]["fgsm"] == {"attack": "fgsm", "eps": 0.1, "steps": None, "step_size": None, "norm": "linf"}
+    assert card["threat"]["fgsm"] == {
+        **{"attack": "fgsm", "eps": 0.1, "steps": None, "step_size": None, "norm": "linf"},
+        **{"eps_positives": 0, "eps_negatives": 0.1, "mask": "mask.npy"},
+    }
+    text = (tmp_path / "1" / "model_card.md").read_text()
+    assert "| fgsm | fgsm | 0.1 | none | none | linf | 0.0 | 0.1 | mask.npy |" in text
     stored = np.load(tmp_path / "run" / "evaluation" / "scores-run.npz")
     wanted = average_precision_score(stored["label"][:, 0], stored["square"][:, 0])
     assert card["ap"]["square"]["positive"]["ap"] == pytest.approx(wanted)
@@ -246,10 +254,11 @@ def test_a_table_is_exported_in_its_own_units(tmp_path):
     ]
     (tmp_path / "t.csv").write_text("amount,age,fraud,late\n" + "\n".join(lines))
     mine = ["--data", "csv", "--data-dir", tmp_path / "t.csv", "--labels", "fraud,late", "--positive", "all"]
-    run(*mine, "--method", "ce", "--out", tmp_path / "run")
+    run(*mine, "--method", "ce", "--changeable", "amount", "--out", tmp_path / "run")
     export(tmp_path / "run", "--out", tmp_path / "1", "--at-recall", "0.9")
     card, stored = card_of(tmp_path / "1"), np.load(tmp_path / "run" / "scores.npz")
-    assert card["input"] == {"kind": "features", "shape": [2], "columns": ["amount", "age"]}
+    assert card["input"] == {"kind": "features", "shape": [2], "columns": ["amount", "age"], "changeable": ["amount"]}
+    assert "An adversary can change: amount." in (tmp_path / "1" / "model_card.md").read_text()
     assert card["threat"]["training"] is None  # ce trains on clean data
     assert card["method"] == {"name": "ce", "hyperparameters": {}}
     assert [each["task"] for each in card["thresholds"]] == ["fraud", "late"]

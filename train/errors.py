@@ -30,7 +30,7 @@ def reason(error: Exception) -> str:
 def out_of_room(error: Exception) -> str | None:
     """What to do about a full disk or memory, None for any other error."""
     if (isinstance(error, OSError) and error.errno in NO_ROOM) or "No space left" in str(error):
-        return f"{reason(error)}; make room, and the same command goes on from the last good checkpoint"
+        return f"{reason(error)}; make room and start the same command again; a training goes on where it was"
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return f"out of memory: {reason(error)}; a smaller --batch-size needs less"
     return None

@@ -142,7 +142,8 @@ def _image(path: Path, name: str, image: np.ndarray) -> np.ndarray:
         raise DataError(f"{path}: {name} is {what}; give [n, height, width, channels] or [n, features], and n above 0")
     if image.dtype != np.uint8 and image.dtype.kind not in "fb":
         raise DataError(f"{path}: {name} is of {image.dtype}; save it as uint8 in 0…255, or as float in [0, 1]")
-    image = image if image.dtype == np.uint8 else image.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and a fault
+        image = image if image.dtype == np.uint8 else image.astype(np.float32)
     return image[..., None] if image.ndim == 3 else image
 
 
