@@ -318,6 +318,9 @@ def test_names_with_commas_quotes_and_line_breaks(exports, tmp_path, rows, run):
     _, out, _ = run(exports / "run", path)
     assert r"\n\x1b[1m.png" in out
     assert len(out.splitlines()) == 2
+    path = path.rename(path.with_suffix(".txt"))
+    _, _, err = run(exports / "run", path)
+    assert r"\n\x1b[1m.txt is of no kind that is read" in err
 
 
 def test_a_name_that_is_no_text(exports, tmp_path, run):

@@ -21,6 +21,11 @@ class NonFiniteError(UsageError):
     """Training gave a number that is not finite."""
 
 
+def printable(text: str) -> str:
+    """The same text in one line: a file's name may hold line breaks, and what a terminal takes for commands."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def reason(error: Exception) -> str:
     """The last part of a message, which in TensorFlow's comes after the names of operation and file."""
     line = (getattr(error, "message", "") or str(error) or type(error).__name__).splitlines()[0]
