@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -15,6 +16,9 @@ import tensorflow as tf
 from sklearn.metrics import average_precision_score, precision_score, recall_score
 
 from train import evaluate, export_run, main, sources, thresholds
+from train.card import further_attacks
+from train.card_text import card_text
+from train.errors import UsageError
 
 SHORT = ["--epochs", "1", "--batch-size", "16", "--eval-steps", "2", "--attack-steps", "2", "--baseline", "none"]
 
@@ -190,8 +194,15 @@ def test_the_card_reads_as_its_numbers(exported):
         assert f"| positive | {threat} | {of['ap']:.4f} | {of['low']:.4f} to {of['high']:.4f} | 0.2000 |" in text
     for each in card["thresholds"]:
         assert f"| positive | {each['at']} {each['level']:g} | {each['threshold']:.6g} |" in text
-    for line in text.splitlines():  # each row of a table has as many cells as its head
-        assert not line.startswith("|") or line.endswith("|")
+    tables = [block.splitlines() for block in text.strip().split("\n\n") if block.startswith("|")]
+    assert len(tables) == 6
+    for lines in tables:  # each row has as many cells as its head
+        assert len({line.count("|") for line in lines}) == 1
+
+
+def test_a_bar_in_a_name_does_not_end_a_cell(exported):
+    card = card_of(exported) | {"prevalence": {"a|b": 0.2}, "ap": {"clean": {"a|b": {"ap": 1, "low": 1, "high": 1}}}}
+    assert r"| a\|b | clean | 1.0000 |" in card_text(card)
 
 
 def test_thresholds_are_chosen_on_validation_and_measured_on_test_data(finished, exported):
@@ -239,6 +250,14 @@ def test_further_threats_come_from_the_runs_evaluation(finished, tmp_path):
     assert evaluate.main([str(tmp_path / "run"), *asked, "--examples", "40"]) == 0  # of others it says nothing
     export(tmp_path / "run", "--out", tmp_path / "1")
     assert list(card_of(tmp_path / "1")["ap"]) == ["clean", "pgd"]
+
+
+def test_an_evaluation_of_another_version_is_one_line(tmp_path):
+    evaluation = SimpleNamespace(folder=tmp_path)
+    for settings, limits in (({"other": 1}, {}), ({"eps": -1.0}, {}), ({}, {"other": 1})):
+        evaluated = SimpleNamespace(settings=settings, entry={"limits": limits}, evaluation=evaluation)
+        with pytest.raises(UsageError, match=r"results\.json is damaged or missing"):
+            further_attacks(SimpleNamespace(evaluated=evaluated))
 
 
 # Tables, with several tasks and unknown labels
