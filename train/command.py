@@ -27,6 +27,7 @@ def ended(command: Callable[[], None], after_interrupt: str) -> int:
         after_interrupt: what to say to someone who interrupts it.
     """
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is an error already
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of damage beside the pixels
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         command()
