@@ -116,7 +116,8 @@ def further_attacks(record: Record) -> dict[str, Any]:
     reach: dict[str, Any] = {name: getattr(limits, name) for name in ("eps_positives", "eps_negatives")}
     if settings.features is not None:
         reach["mask"] = Path(settings.features).name
-    return {name: described(getattr(threat, "attack", threat), **reach) for name, threat in made.items() if threat}
+    attacks: dict[str, Any] = {name: getattr(threat, "attack", threat) for name, threat in made.items() if threat}
+    return {name: described(attack, **reach) for name, attack in attacks.items()}
 
 
 def described(attack: Attack, **reach: Any) -> dict[str, Any]:
