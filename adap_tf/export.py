@@ -43,10 +43,14 @@ def export_saved_model(network: keras.Model, path: str | Path, features: Feature
         network: built Keras model with one input of images or features in [0, 1]; a subclassed one that was called.
         path: folder to write.
         features: the columns, of a network for tables.
+
+    Raises:
+        ValueError: the network is not built, has several inputs, or is the trainer.
     """
+    signatures = _signatures(_input_shape(network), features)
     archive = keras.export.ExportArchive()
     archive.track(network)
-    for name, signature in _signatures(_input_shape(network), features).items():
+    for name, signature in signatures.items():
         archive.add_endpoint(name, _endpoint(network, signature), input_signature=[signature.spec])
     archive.write_out(str(path), verbose=False)
 
@@ -62,7 +66,7 @@ def onnx_model(network: keras.Model, features: Features | None = None) -> bytes:
 
     Raises:
         ImportError: tf2onnx is not installed.
-        ValueError: the network computes in bfloat16, which ONNX's convolutions do not.
+        ValueError: as `export_saved_model`, or the network computes in bfloat16, which ONNX's convolutions do not.
     """
     import tf2onnx  # of those who ask for it
 
@@ -76,12 +80,15 @@ def onnx_model(network: keras.Model, features: Features | None = None) -> bytes:
 
 def _input_shape(network: keras.Model) -> tuple[int | None, ...]:
     """The shape of an example. A subclassed network knows none, but remembers what it was built on."""
-    return (getattr(network, "input_shape", None) or network.get_build_config()["input_shape"])[1:]
+    shape = getattr(network, "input_shape", None) or (network.get_build_config() or {}).get("input_shape")
+    if not shape or not all(side is None or isinstance(side, int) for side in shape):
+        raise ValueError("give a network that is built and has one input; of an AdversarialModel, its network")
+    return tuple(shape[1:])
 
 
 def _endpoint(network: keras.Model, signature: _Signature) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """The function of a signature."""
-    scores = network.compute_output_spec(keras.KerasTensor((None, *_input_shape(network))), training=False)
+    scores = network.compute_output_spec(keras.KerasTensor((None, *_input_shape(network))))
 
     def serve(given: tf.Tensor) -> dict[str, tf.Tensor]:
         given = tf.ensure_shape(given, signature.spec.shape)  # nobody else looks: a loaded signature takes any

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -15,6 +16,9 @@ import tensorflow as tf
 from sklearn.metrics import average_precision_score, precision_score, recall_score
 
 from train import evaluate, export_run, main, sources, thresholds
+from train.card import further_attacks
+from train.card_text import card_text
+from train.errors import UsageError
 
 SHORT = ["--epochs", "1", "--batch-size", "16", "--eval-steps", "2", "--attack-steps", "2", "--baseline", "none"]
 
@@ -166,7 +170,8 @@ def test_the_card_is_complete(finished, exported):
     assert set(card["threat"]) == {"training", "evaluation"}
     assert card["threat"]["evaluation"] == {
         **{"attack": "pgd", "eps": pytest.approx(8 / 255), "steps": 2},
-        **{"step_size": pytest.approx(0.007), "norm": "linf"},
+        **{"step_size": pytest.approx(0.007), "norm": "linf", "mask": None},
+        **dict.fromkeys(("eps_positives", "eps_negatives"), pytest.approx(8 / 255)),
     }
     assert card["versions"] == results["versions"]
 
@@ -189,8 +194,15 @@ def test_the_card_reads_as_its_numbers(exported):
         assert f"| positive | {threat} | {of['ap']:.4f} | {of['low']:.4f} to {of['high']:.4f} | 0.2000 |" in text
     for each in card["thresholds"]:
         assert f"| positive | {each['at']} {each['level']:g} | {each['threshold']:.6g} |" in text
-    for line in text.splitlines():  # each row of a table has as many cells as its head
-        assert not line.startswith("|") or line.endswith("|")
+    tables = [block.splitlines() for block in text.strip().split("\n\n") if block.startswith("|")]
+    assert len(tables) == 6
+    for lines in tables:  # each row has as many cells as its head
+        assert len({line.count("|") for line in lines}) == 1
+
+
+def test_a_bar_in_a_name_does_not_end_a_cell(exported):
+    card = card_of(exported) | {"prevalence": {"a|b": 0.2}, "ap": {"clean": {"a|b": {"ap": 1, "low": 1, "high": 1}}}}
+    assert r"| a\|b | clean | 1.0000 |" in card_text(card)
 
 
 def test_thresholds_are_chosen_on_validation_and_measured_on_test_data(finished, exported):
@@ -218,19 +230,34 @@ def test_thresholds_are_chosen_on_validation_and_measured_on_test_data(finished,
 @pytest.mark.slow
 def test_further_threats_come_from_the_runs_evaluation(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
-    asked = ["--threats", "clean,fgsm,square", "--eps", "0.1", "--queries", "3", "--quick", "--bootstrap", "10"]
+    np.save(tmp_path / "mask.npy", np.ones((8, 8, 1)))
+    asked = ["--threats", "clean,fgsm,square", "--queries", "3", "--quick", "--bootstrap", "10"]
+    asked += ["--eps", "0.1", "--eps-positives", "0", "--features", str(tmp_path / "mask.npy")]
     assert evaluate.main([str(tmp_path / "run"), *asked]) == 0
     export(tmp_path / "run", "--out", tmp_path / "1")
     card = card_of(tmp_path / "1")
     assert list(card["ap"]) == ["clean", "pgd", "fgsm", "square", "worst"]
     assert list(card["threat"]) == ["training", "evaluation", "fgsm", "square"]
-    assert card["threat"]["fgsm"] == {"attack": "fgsm", "eps": 0.1, "steps": None, "step_size": None, "norm": "linf"}
+    assert card["threat"]["fgsm"] == {
+        **{"attack": "fgsm", "eps": 0.1, "steps": None, "step_size": None, "norm": "linf"},
+        **{"eps_positives": 0, "eps_negatives": 0.1, "mask": "mask.npy"},
+    }
+    text = (tmp_path / "1" / "model_card.md").read_text()
+    assert "| fgsm | fgsm | 0.1 | none | none | linf | 0.0 | 0.1 | mask.npy |" in text
     stored = np.load(tmp_path / "run" / "evaluation" / "scores-run.npz")
     wanted = average_precision_score(stored["label"][:, 0], stored["square"][:, 0])
     assert card["ap"]["square"]["positive"]["ap"] == pytest.approx(wanted)
     assert evaluate.main([str(tmp_path / "run"), *asked, "--examples", "40"]) == 0  # of others it says nothing
     export(tmp_path / "run", "--out", tmp_path / "1")
     assert list(card_of(tmp_path / "1")["ap"]) == ["clean", "pgd"]
+
+
+def test_an_evaluation_of_another_version_is_one_line(tmp_path):
+    evaluation = SimpleNamespace(folder=tmp_path)
+    for settings, limits in (({"other": 1}, {}), ({"eps": -1.0}, {}), ({}, {"other": 1})):
+        evaluated = SimpleNamespace(settings=settings, entry={"limits": limits}, evaluation=evaluation)
+        with pytest.raises(UsageError, match=r"results\.json is damaged or missing"):
+            further_attacks(SimpleNamespace(evaluated=evaluated))
 
 
 # Tables, with several tasks and unknown labels
@@ -246,10 +273,11 @@ def test_a_table_is_exported_in_its_own_units(tmp_path):
     ]
     (tmp_path / "t.csv").write_text("amount,age,fraud,late\n" + "\n".join(lines))
     mine = ["--data", "csv", "--data-dir", tmp_path / "t.csv", "--labels", "fraud,late", "--positive", "all"]
-    run(*mine, "--method", "ce", "--out", tmp_path / "run")
+    run(*mine, "--method", "ce", "--changeable", "amount", "--out", tmp_path / "run")
     export(tmp_path / "run", "--out", tmp_path / "1", "--at-recall", "0.9")
     card, stored = card_of(tmp_path / "1"), np.load(tmp_path / "run" / "scores.npz")
-    assert card["input"] == {"kind": "features", "shape": [2], "columns": ["amount", "age"]}
+    assert card["input"] == {"kind": "features", "shape": [2], "columns": ["amount", "age"], "changeable": ["amount"]}
+    assert "An adversary can change: amount." in (tmp_path / "1" / "model_card.md").read_text()
     assert card["threat"]["training"] is None  # ce trains on clean data
     assert card["method"] == {"name": "ce", "hyperparameters": {}}
     assert [each["task"] for each in card["thresholds"]] == ["fraud", "late"]

@@ -80,13 +80,32 @@ class Subclassed(keras.Model):
         return self.parts[1](self.parts[0](image))
 
 
-def test_a_subclassed_network_is_exported_too(rng, tmp_path):
-    network, images = Subclassed(), rng.uniform(size=(5, *SHAPE)).astype(np.float32)
+class Simple(Subclassed):
+    """Does the same in training."""
+
+    def call(self, image):
+        return super().call(image)
+
+
+@pytest.mark.parametrize("kind", [Subclassed, Simple])
+def test_a_subclassed_network_is_exported_too(rng, tmp_path, kind):
+    network, images = kind(), rng.uniform(size=(5, *SHAPE)).astype(np.float32)
     wanted = network(images[:3])
     adap_tf.export_saved_model(network, tmp_path / "export")
     serve = tf.saved_model.load(str(tmp_path / "export")).signatures["float"]
     np.testing.assert_allclose(serve(image=tf.constant(images))["score"][:3], wanted, atol=1e-6)
     assert serve(image=tf.zeros((0, *SHAPE)))["score"].shape == (0, 2)
+
+
+def test_what_has_no_single_input_is_refused(tmp_path):
+    one, other = keras.Input((3,)), keras.Input((3,))
+    network = adap_tf.BACKBONES["mlp"]((3,))
+    unbuilt = keras.Sequential([keras.layers.Dense(1)])
+    two = keras.Model([one, other], keras.layers.Dense(1)(one + other))
+    for given in (unbuilt, Subclassed(), two, adap_tf.AdversarialModel(network, "ce")):
+        with pytest.raises(ValueError, match="built and has one input; of an AdversarialModel, its network"):
+            adap_tf.export_saved_model(given, tmp_path / "export")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")

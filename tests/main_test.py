@@ -150,7 +150,7 @@ def test_weights_that_are_not_finite_are_no_good_checkpoint(capsys, tmp_path, mo
         (OSError(errno.ENOSPC, "No space left on device", "scores.npz"), "No space left on device"),
         (
             tf.errors.ResourceExhaustedError(None, None, "{{node SaveV2}} state; No space left on device [Op:SaveV2]"),
-            "error: No space left on device; make room, and the same command goes on",
+            "error: No space left on device; make room and start the same command again",
         ),
         (
             tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[9]\nand more"),

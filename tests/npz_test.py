@@ -170,6 +170,20 @@ def test_files_that_will_not_do(tmp_path):
     fails(r"is damaged, or no npz file; write it with numpy\.savez", tmp_path / "one.npy")
 
 
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"text", r"a\.npz: x is no array; write the file with numpy\.savez"),
+        (b"\x93NUMPY\1\0\x20\0{'descr': '|u1', 'shape': (" + b" " * 9, r"is damaged, or no npz file"),
+        (b"\x93NUMPY\1\0\x20\0", r"is damaged, or no npz file"),
+    ],
+)
+def test_what_begins_as_no_array(tmp_path, content, match):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", content)
+    fails(match, tmp_path / "a.npz")
+
+
 def test_an_array_that_claims_more_than_there_is_memory(tmp_path):
     with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive, archive.open("x.npy", "w") as file:
         claimed = {"descr": "|u1", "fortran_order": False, "shape": (10**14,)}

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -317,6 +318,21 @@ def test_names_with_commas_quotes_and_line_breaks(exports, tmp_path, rows, run):
     _, out, _ = run(exports / "run", path)
     assert r"\n\x1b[1m.png" in out
     assert len(out.splitlines()) == 2
+    path = path.rename(path.with_suffix(".txt"))
+    _, _, err = run(exports / "run", path)
+    assert r"\n\x1b[1m.txt is of no kind that is read" in err
+
+
+def test_a_name_that_is_no_text(exports, tmp_path, run):
+    path, out = tmp_path / os.fsdecode(b"\xff.png"), tmp_path / "out"
+    Image.fromarray(random_pixels(1)[0]).save(path)
+    status, printed, _ = run(exports / "run", path, "--format", "csv")
+    assert (status, r"\udcff.png" in printed) == (0, True)
+    assert run(exports / "run", path, "--format", "csv", "--out", out)[0] == 0
+    assert b"/\xff.png," in out.read_bytes()
+    assert run(exports / "run", path, "--format", "jsonl", "--out", out)[0] == 0
+    assert json.loads(out.read_text())["input"] == str(path)
+    assert r"\udcff.png" in run(exports / "run", path)[1]
 
 
 def test_rows_are_written_as_they_come(exports, tree, monkeypatch, tmp_path):
@@ -375,7 +391,18 @@ def test_an_image_with_too_many_pixels(exports, tree, rows, monkeypatch):
     assert "d.png has more than" in err
 
 
-def test_a_folder_that_cannot_be_read(tree, monkeypatch):
+def unreadable_below(folder):
+    scandir = os.scandir
+
+    def scanned(path):
+        if Path(path) == folder / "a" / "b":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    return scanned
+
+
+def test_a_folder_that_cannot_be_read(exports, tree, rows, monkeypatch):
     walk, told = files.os.walk, []
 
     def failing(folder, onerror, followlinks):
@@ -385,6 +412,11 @@ def test_a_folder_that_cannot_be_read(tree, monkeypatch):
     monkeypatch.setattr(files.os, "walk", failing)
     assert len(list(files.images_below(tree[0], told.append))) == 6
     assert told[0].filename == str(tree[0])
+    monkeypatch.undo()
+    monkeypatch.setattr(files.os, "scandir", unreadable_below(tree[0]))
+    status, found, err = rows(exports / "run", tree[0])
+    assert (status, len(found)) == (1, 5)
+    assert err == f"{tree[0] / 'a' / 'b'} cannot be read: Permission denied\n"
 
 
 @pytest.mark.parametrize(
@@ -427,10 +459,28 @@ def test_values_that_are_missing(exports, tmp_path, rows):
 
 
 def test_values_that_are_missing_in_arrays(exports, tmp_path, rows):
-    np.savez(tmp_path / "a.npz", x=np.array([[1, 2], [np.nan, 2], [3, 4]]))
+    np.savez(tmp_path / "a.npz", x=np.array([[1, 2], [np.nan, 2], [3, 4], [1e300, 2]]))
     status, found, err = rows(exports / "features", tmp_path / "a.npz")
     assert (status, [row["input"][-3:] for row in found]) == (1, ["[0]", "[2]"])
-    assert "a.npz: x[1] holds NaN or infinity" in err
+    assert err.splitlines() == [f"{tmp_path / 'a.npz'}: x[{place}] holds NaN or infinity" for place in (1, 3)]
+
+
+def test_a_table_where_columns_have_no_names(tmp_path, networks, run):
+    adap_tf.export_saved_model(networks["features"], tmp_path / "export", Features(tuple(COLUMNS), *np.eye(3, 2)))
+    status, _, err = run(tmp_path / "export", table(tmp_path / "t.csv", hour=[1], amount=[2]))
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "t.csv: the network takes features, from npz; it knows no names of columns: export its run with" in err
+
+
+def test_a_file_larger_than_the_memory(exports, tmp_path, rows, monkeypatch):
+    def full(*_, **__):
+        raise MemoryError
+
+    np.savez(tmp_path / "a.npz", x=random_pixels())
+    monkeypatch.setattr(inputs, "read_images", full)
+    status, found, err = rows(exports / "one", tmp_path / "a.npz")
+    assert (status, found) == (1, [])
+    assert "a.npz is larger than the memory; divide it" in err
 
 
 @pytest.mark.parametrize(
@@ -517,6 +567,7 @@ def test_a_run_that_is_not_finished(run, tmp_path, tree):
         ({"format": 2}, "has the format 2, and 1 is read"),
         ({"tasks": ["a", "b"]}, "it gives 1 scores, and model_card.json names 2 tasks"),
         ({"input": {}}, "model_card.json is damaged (KeyError('shape'))"),
+        ({"input": {"shape": list(SIZE), "columns": COLUMNS}}, "features, and model_card.json names 2 columns"),
         ({"thresholds": [{}]}, "model_card.json is damaged"),
         (None, "model_card.json is damaged"),
     ],

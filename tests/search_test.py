@@ -173,7 +173,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 @pytest.mark.parametrize(
     ("problem", "words"),
     [
-        (FULL, "No space left on device; make room, and the same command goes on"),
+        (FULL, "No space left on device; make room and start the same command again"),
         (OSError(errno.EIO, "Input/output error"), "Input/output error"),
         (tf.errors.ResourceExhaustedError(None, None, "/x; No space left on device"), "No space left on device; make"),
         (DataError("a.png is no image"), "--data-dir: a.png is no image; mend it"),

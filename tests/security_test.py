@@ -4,20 +4,24 @@ import pickle
 import re
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import pytest
+import tensorflow as tf
 
 from adap_tf.data.problems import DataError
 from adap_tf.data.table import load as load_table
 from made_up import claiming
-from train import evaluate, main
+from train import evaluate, export_run, main
+from train.run_folder import RunFolder, write_json
 
 ROOT = Path(__file__).parents[1]
-CODE = [path for top in ("adap_tf", "train", "tuning", "benchmarks") for path in sorted((ROOT / top).rglob("*.py"))]
+TOPS = ("adap_tf", "train", "tuning", "experiments", "benchmarks")
+CODE = [path for top in TOPS for path in sorted((ROOT / top).rglob("*.py"))]
 # Calls of Python that run what they are given are ruff's business: the rules S… in pyproject.toml.
 UNSAFE = re.compile(r"allow_pickle=True|safe_mode=|enable_unsafe_deserialization|(?<!def )\bbind_all\b")
 
@@ -104,6 +108,23 @@ def test_a_network_with_a_function_in_it_is_refused(programmed, tmp_path, capsys
     error = failed(capsys, command, *before, programmed, "--out", tmp_path / "out")
     assert "programmed.keras" in error
     assert "it holds a Python function (of a Lambda layer, say), which could do anything and is not run\n" in error
+
+
+@pytest.mark.parametrize(
+    ("command", "before"), [(export_run, []), (evaluate, ["--data", "digits"])], ids=["export", "evaluate"]
+)
+def test_a_saved_model_in_place_of_a_runs_network_is_not_loaded(tmp_path, capsys, monkeypatch, command, before):
+    monkeypatch.setattr(tf.saved_model, "load", lambda *_: pytest.fail("it was loaded"))
+    run = tmp_path / "run"
+    (run / "best" / "network.keras").mkdir(parents=True)
+    (run / "best" / "network.keras" / "saved_model.pb").touch()
+    write_json(run / "config.json", {})
+    write_json(run / "results.json", {"any": 1})
+    (run / "scores.npz").touch()
+    monkeypatch.setattr(export_run, "read", lambda _: [SimpleNamespace(folder=RunFolder(run))])
+    monkeypatch.setattr(export_run, "features_of", lambda _: None)
+    error = failed(capsys, command, *before, run, "--out", tmp_path / "out")
+    assert "no trained network there" in error
 
 
 # Images, by the command

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def card(record: Record, input_: Mapping[str, Any], thresholds: Sequence[Mapping
 
     Args:
         record: the run.
-        input_: what the network takes: `kind`, `shape` and, of features, `columns`.
+        input_: what the network takes: `kind`, `shape` and, of features, `columns` and which are `changeable`.
         thresholds: what `thresholds` found.
 
     Raises:
@@ -96,7 +97,7 @@ def threats(record: Record, scores: Mapping[str, np.ndarray]) -> dict[str, Any]:
     }
     further = [name for name in scores if name not in KEPT]
     attacks = further_attacks(record) if further else {}
-    return found | {name: described(attacks[name]) for name in further if name in attacks}
+    return found | {name: attacks[name] for name in further if name in attacks}
 
 
 def further_attacks(record: Record) -> dict[str, Any]:
@@ -112,9 +113,21 @@ def further_attacks(record: Record) -> dict[str, Any]:
     except (TypeError, UsageError):
         raise damaged(evaluated.evaluation.folder / "results.json") from None
     made = make_threats(settings, limits, asdict(record.config), None)
-    return {name: getattr(threat, "attack", threat) for name, threat in made.items() if threat is not None}
+    reach: dict[str, Any] = {name: getattr(limits, name) for name in ("eps_positives", "eps_negatives")}
+    if settings.features is not None:
+        reach["mask"] = Path(settings.features).name
+    attacks: dict[str, Any] = {name: getattr(threat, "attack", threat) for name, threat in made.items() if threat}
+    return {name: described(attack, **reach) for name, attack in attacks.items()}
 
 
-def described(attack: Attack) -> dict[str, Any]:
-    """An attack in numbers; None for what it does not have."""
-    return {"attack": type(attack).__name__.lower(), **{name: getattr(attack, name, None) for name in TOLD}}
+def described(attack: Attack, **reach: Any) -> dict[str, Any]:
+    """An attack in numbers; None for what it does not have.
+
+    Args:
+        attack: the attack.
+        **reach: `eps_positives` and `eps_negatives` where they may differ from ε, and `mask`, the name of the file that
+            says what of an image can change, if there is one.
+    """
+    told = {name: getattr(attack, name, None) for name in TOLD}
+    everywhere = {"eps_positives": told["eps"], "eps_negatives": told["eps"], "mask": None}
+    return {"attack": type(attack).__name__.lower(), **told, **everywhere, **reach}

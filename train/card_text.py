@@ -53,7 +53,10 @@ def _threats(card: Mapping[str, Any]) -> list[str]:
         for name, attack in card["threat"].items()
         if attack
     ]
-    return ["## Threats", _table(("of", "attack", "ε", "steps", "step size", "norm"), rows)]
+    heads = ("of", "attack", "ε", "steps", "step size", "norm", "ε of positives", "ε of negatives", "mask")
+    changeable = card["input"].get("changeable")
+    words = [] if changeable is None else [f"An adversary can change: {', '.join(changeable)}."]
+    return ["## Threats", *words, _table(heads, rows)]
 
 
 def _origin(card: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from adap_tf.data import DataError
-from train.errors import LostError, UsageError, bad_data, lost_worker, out_of_room
+from train.errors import LostError, UsageError, bad_data, lost_worker, out_of_room, printable
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "scikit-learn")
 MISTAKE, LOST, INTERRUPTED, TERMINATED = 2, 75, 130, 143
@@ -27,6 +27,7 @@ def ended(command: Callable[[], None], after_interrupt: str) -> int:
         after_interrupt: what to say to someone who interrupts it.
     """
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is an error already
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of damage beside the pixels
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         command()
@@ -55,7 +56,7 @@ def ended(command: Callable[[], None], after_interrupt: str) -> int:
 
 
 def _failed(problem: str, status: int = MISTAKE) -> int:
-    print(f"error: {problem}", file=sys.stderr)
+    print(f"error: {printable(problem)}", file=sys.stderr)
     return status
 
 

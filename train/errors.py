@@ -21,6 +21,11 @@ class NonFiniteError(UsageError):
     """Training gave a number that is not finite."""
 
 
+def printable(text: str) -> str:
+    """The same text in one line: a file's name may hold line breaks, and what a terminal takes for commands."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def reason(error: Exception) -> str:
     """The last part of a message, which in TensorFlow's comes after the names of operation and file."""
     line = (getattr(error, "message", "") or str(error) or type(error).__name__).splitlines()[0]
@@ -30,7 +35,7 @@ def reason(error: Exception) -> str:
 def out_of_room(error: Exception) -> str | None:
     """What to do about a full disk or memory, None for any other error."""
     if (isinstance(error, OSError) and error.errno in NO_ROOM) or "No space left" in str(error):
-        return f"{reason(error)}; make room, and the same command goes on from the last good checkpoint"
+        return f"{reason(error)}; make room and start the same command again; a training goes on where it was"
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return f"out of memory: {reason(error)}; a smaller --batch-size needs less"
     return None

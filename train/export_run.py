@@ -114,7 +114,8 @@ def taken(network: keras.Model, features: Features | None) -> dict[str, Any]:
     shape = list(network.input_shape[1:])
     if features is None:
         return {"kind": "image", "shape": shape}
-    return {"kind": "features", "shape": shape, "columns": list(features.names)}
+    changeable = [name for name, free in zip(features.names, features.changeable, strict=True) if free]
+    return {"kind": "features", "shape": shape, "columns": list(features.names), "changeable": changeable}
 
 
 def converted(network: keras.Model, features: Features | None) -> bytes:

@@ -13,7 +13,7 @@ from adap_tf.data import DataError, Problems, StoredImages
 from adap_tf.data.columns import read_features
 from adap_tf.data.files import SUFFIXES, images_below, read_file
 from adap_tf.data.npz import read_images
-from train.errors import UsageError
+from train.errors import UsageError, printable
 from train.served import FEATURES, Served
 
 IMAGES, ARRAYS, TABLE = "image files", "npz", "csv and parquet"
@@ -55,11 +55,6 @@ class Told(Problems):
         """Tells one, above the progress bar."""
         self.count += 1
         tqdm.write(printable(problem), file=sys.stderr)
-
-
-def printable(text: str) -> str:
-    """The same text in one line: a file's name may hold line breaks, and what a terminal takes for commands."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def check_inputs(paths: Iterable[Path], served: Served) -> None:

@@ -13,8 +13,8 @@ from typing import Any, Protocol, TextIO
 
 import numpy as np
 
-from train.errors import UsageError
-from train.inputs import Batch, printable
+from train.errors import UsageError, printable
+from train.inputs import Batch
 from train.run_folder import replacing
 from train.served import Threshold
 

@@ -78,8 +78,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         if isinstance(error, OSError) and error.errno:
             raise UsageError(f"{path} cannot be read: {error.strerror}") from None
         raise damaged(path) from None
-    label = found.get("label")
-    if label is None or label.ndim != 2 or any(each.shape != label.shape for each in found.values()):
+    shapes = {name: getattr(each, "shape", None) for name, each in found.items()}  # what is no array comes as bytes
+    if len(shapes.get("label") or ()) != 2 or len(set(shapes.values())) > 1:
         raise damaged(path)
     return found
 

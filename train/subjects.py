@@ -89,9 +89,10 @@ def load_subject(given: str) -> Subject:
     path = Path(given).resolve()
     folder = next((RunFolder(p) for p in (path, path.parent, path.parent.parent) if (p / "config.json").exists()), None)
     config = {} if folder is None else _read(folder.config)
-    file = folder.best if folder is not None and path == folder.path else path
+    run = folder if folder is not None and path == folder.path else None
+    file = path if run is None else run.best
     try:
-        if (file / "saved_model.pb").is_file():
+        if run is None and (file / "saved_model.pb").is_file():  # a program: never where a run has its .keras file
             network: Any = Exported(file)
         elif file.is_file() and file.suffix == ".keras":
             network = load_network(file)
@@ -102,7 +103,7 @@ def load_subject(given: str) -> Subject:
     except Exception as error:  # of many types, for a file that is damaged or not a network's
         raise UsageError(f"{given}: cannot be read: {reason(error)}") from None
     home = folder.path if folder is not None else path.parent
-    name = path.name if folder is None or path == folder.path else f"{folder.path.name}-{path.stem}"
+    name = path.name if folder is None or run is not None else f"{folder.path.name}-{path.stem}"
     return Subject(name, path, network, config, home, {} if folder is None else folder.fingerprints())
 
 

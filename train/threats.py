@@ -1,5 +1,6 @@
 """The threats of an evaluation: settings and the run's own attack → attacks by name."""
 
+import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -114,7 +115,7 @@ def make_reach(settings: Settings, own: Limits, image_shape: tuple[int, ...], da
         features = _array(settings.features)
         np.broadcast_to(features, image_shape)
         return Reach(**shares, features=features if data.features is None else features * data.features)
-    except (OSError, EOFError, MemoryError, ValueError) as error:
+    except (OSError, EOFError, MemoryError, ValueError, tokenize.TokenError) as error:
         raise UsageError(
             f"--features: {settings.features} does not fit images of shape {image_shape}: {error}"
         ) from None

@@ -58,9 +58,12 @@ def read_table(path: Path) -> pa.Table:
         raise DataError(f"{path} is missing, or no file; name a file")
     try:
         table = readers[path.suffix.lower()](path)
+        names = table.column_names
+    except UnicodeDecodeError:
+        raise DataError(f"{path} names columns in letters that are not UTF-8; save it as UTF-8") from None
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read: {str(error).partition(chr(10))[0]}; mend the file") from None
-    _check_names(path, table.column_names)
+    _check_names(path, names)
     if not table.num_rows:
         raise DataError(f"{path} has no rows; add some")
     return table
@@ -121,8 +124,8 @@ def text(path: Path, table: pa.Table, name: str) -> np.ndarray:
     """
     try:
         return table[name].cast(pa.string()).fill_null("").to_numpy()
-    except pa.ArrowException:
-        raise DataError(f"{path}: column {name!r} is {table[name].type}; write it as text or numbers") from None
+    except (pa.ArrowException, UnicodeDecodeError):
+        raise DataError(f"{path}: column {name!r} is {table[name].type}; write it as UTF-8 text or numbers") from None
 
 
 def feature_faults(names: Sequence[str], values: np.ndarray, bounds: Bounds) -> Faults:

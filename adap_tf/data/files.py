@@ -23,7 +23,7 @@ def read_file(path: str) -> bytes:
 
 
 def images_below(folder: Path, unread: Callable[[OSError], object] | None = None) -> Iterator[Path]:
-    """The image files in a folder and those below it, in the order of their paths; hidden ones are left out.
+    """The image files in a folder and those below it, by name, a folder's own first; hidden ones are left out.
 
     Args:
         folder: where they are.

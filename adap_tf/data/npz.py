@@ -1,5 +1,6 @@
 """The user's own arrays: an npz file of images or features, and of labels."""
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,8 @@ from adap_tf.data.sources import Parts, Source, with_both_values
 
 SUFFIXES = {"train": ("", "_train"), "validation": ("_validation", "_val"), "test": ("_test",)}
 IMAGE, LABEL = ("image", "x"), ("label", "y")
-DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+# TokenError: NumPy reads an array's header as Python's tokens, though it runs none of them
+DAMAGE = (OSError, ValueError, EOFError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 VALUES = "write 0 for a negative, not -1, 1 for a positive and NaN for unknown"
 NOT_FINITE = "holds NaN or infinity"
 
@@ -104,13 +106,16 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 def _array(path: Path, name: str, found: Mapping[str, np.ndarray]) -> np.ndarray:
     """An array of the file; one of objects holds programs, which are not run."""
     try:
-        return found[name]
+        array = found[name]
     except MemoryError:
         raise DataError(f"{path}: {name} does not fit into memory") from None
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise
         raise DataError(f"{path}: {name} is an array of objects; save numbers, or an array of text") from None
+    if not isinstance(array, np.ndarray):  # bytes, where no array begins
+        raise DataError(f"{path}: {name} is no array; write the file with numpy.savez")
+    return array
 
 
 def _pair(path: Path, arrays: Arrays, part: str) -> Pair | None:
@@ -142,7 +147,8 @@ def _image(path: Path, name: str, image: np.ndarray) -> np.ndarray:
         raise DataError(f"{path}: {name} is {what}; give [n, height, width, channels] or [n, features], and n above 0")
     if image.dtype != np.uint8 and image.dtype.kind not in "fb":
         raise DataError(f"{path}: {name} is of {image.dtype}; save it as uint8 in 0…255, or as float in [0, 1]")
-    image = image if image.dtype == np.uint8 else image.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and a fault
+        image = image if image.dtype == np.uint8 else image.astype(np.float32)
     return image[..., None] if image.ndim == 3 else image
 
 
