@@ -97,7 +97,7 @@ class Sheet:
 
     def _all_notes(self) -> list[str]:
         contradicted = [
-            f"* {', '.join(part for part in key if part)}, published {place.published.text}: {place.published.mark}"
+            f"{', '.join(part for part in key if part)}, published {place.published}: {place.published.mark}"
             for key, place in self.places.items()
             if place.published and place.published.mark not in ("", ABSENT)
         ]

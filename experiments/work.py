@@ -16,7 +16,7 @@ from filelock import Timeout
 from experiments.cells import Entry
 from experiments.measures import MEASURES, home
 from experiments.study import Run, Study
-from train.errors import NonFiniteError
+from train.errors import NonFiniteError, UsageError
 from train.evaluate import evaluated_and_reported
 from train.evaluated import read_evaluation
 from train.loop import Training
@@ -53,13 +53,26 @@ def complete(study: Study, entry: Entry) -> None:
     Raises:
         UsageError: a mistake that the user can mend.
     """
-    study.store.mkdir(parents=True, exist_ok=True)
     for runs in study.stages(entry):
+        check_same(runs)
         finish([training(run) for run in runs])
     measure = MEASURES[entry.measure]
     if measure.threat:
         runs = [run for run in study.shown(entry) if not run.folder.stopped.exists()]
         finish([evaluation(run, measure.last) for run in runs])
+
+
+def check_same(runs: Sequence[Run]) -> None:
+    """Makes sure that what lies in the store under a run's name is that run.
+
+    Raises:
+        UsageError: it is another, as of an earlier version.
+    """
+    for run in runs:
+        if run.folder.config.exists() and (name := run.config.differing(run.folder.config_values())):
+            raise UsageError(
+                f"--store: {run.folder.path} holds a run with another {name}; remove it, or give another --store"
+            )
 
 
 def finish(jobs: Sequence[Job]) -> None:
@@ -140,7 +153,6 @@ def helpers(count: int, arguments: Sequence[str], store: Path) -> Iterator[None]
     share = str(max(1, (os.cpu_count() or 1) // (count + 1)))
     threads = {"TF_NUM_INTRAOP_THREADS": share, "TF_NUM_INTEROP_THREADS": share}
     command = [sys.executable, "-m", "experiments", *arguments, "--helper"]
-    store.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         started = []
         for number in range(count):

@@ -57,6 +57,7 @@ class Runs:
 
     def __call__(self, config, folder, workers):
         assert folder.finished() is None
+        assert config.init_from is None or RunFolder(Path(config.init_from)).finished()
         self.begun[folder.path.name] += 1
         folder.open(config, PRINTS)
         if problem := self.problem(config):
@@ -78,6 +79,7 @@ class Evaluations:
         self.asked.append(arguments)
         run, out = Path(arguments[0]), Path(arguments[arguments.index("--out") + 1])
         attacker = arguments[arguments.index("--attacker") + 1] if "--attacker" in arguments else None
+        assert attacker is None or RunFolder(Path(attacker)).finished()
         folder = run if run.is_dir() else run.parent.parent
         ap = test_ap(study.Config(**json.loads((folder / "config.json").read_text())))
         out.mkdir(parents=True, exist_ok=True)
@@ -87,7 +89,7 @@ class Evaluations:
         }
         told = {"path": str(run), "tasks": ["8"], "limits": {}, "threats": threats}
         told |= {"twice_the_steps": {}, "warnings": [], "notes": []}
-        settings = {"confidence": 0.95, "split": "test", "attacker": attacker}
+        settings = {"confidence": 0.95, "split": "test", "norm": "linf", "attacker": attacker}
         results = {"settings": settings, "runs": {run.name: told}, "differences": [], "versions": VERSIONS}
         write_json(out / "results.json", results)
 
@@ -125,7 +127,7 @@ def tiny(runs, evaluated, monkeypatch):
 
 def call(tmp_path, *arguments, scale="tiny"):
     out = ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]
-    return command.main([*arguments, "--scale", scale, *out])
+    return command.main(["--scale", scale, *out, *arguments])
 
 
 def lines(path):
@@ -156,7 +158,7 @@ def test_a_sheet_has_the_published_value_and_the_difference():
     assert "| MART | – [0.4]" in text
     assert "| PGD  | 0.50 [absent]  |" in text
     assert "- a note" in text
-    assert "- * PGD, class_0, Robust, published 0.3: wrong" in text
+    assert "- PGD, class_0, Robust, published 0.3(0.0200)*: wrong" in text
     assert text.count("| PGD ") == 2  # two columns, one at a time
     assert r"PGD & 0.25(0.01) [0.3(0.0200)$^*$, $-$0.05] \\" in sheet.latex()
     row = next(csv.DictReader(sheet.csv().splitlines()))
@@ -223,6 +225,14 @@ def test_a_dry_run_tells_and_does_nothing(tmp_path, tiny, capsys):
     assert "missing: cifar100: --data-dir: no cifar100 here; docs/data.md says how to get it" in printed
     assert not tiny.taken
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_of_several_counts_a_run_once(tmp_path, tiny, capsys):
+    assert call(tmp_path, "table4", "table5", "--dry-run", "--seconds-per-step", "1") == 0
+    runs = [line.split()[1:4] for line in capsys.readouterr().out.splitlines() if line.startswith("cifar10 ")]
+    # a task and seed: ce, ap, pgd, three λ of TRADES and MART; of LN and LPN too, which Table 5 has as well
+    steps = 60 * 312
+    assert runs == [[str(4 * n), "0", str(4 * n * steps)] for n in (9 + 6, 13, 9 + 13)]
 
 
 def test_hyperparameters_are_selected_on_validation_data(tmp_path, tiny, evaluated):
@@ -306,9 +316,39 @@ def test_a_run_whose_numbers_are_not_finite_is_given_up(tmp_path, tiny, capsys):
 def test_fair_changes_the_baselines_alone(tmp_path, tiny):
     assert call(tmp_path, "table2", "--protocol", "fair") == 0
     assert {config.method for config in tiny.taken if config.sampling == "fair"} == {"ce", "pgd", "trades", "mart"}
-    assert all(config.sampled_by == "positives" for config in tiny.taken)
+    assert {config.method for config in tiny.taken if config.sampled_by != "positives"} == {"ce"}  # which attacks
     assert "all methods draw batches alike" in (tmp_path / "out" / "table2-fair.md").read_text()
     assert all("-fair" in path.name for path in (tmp_path / "store").glob("*-trades-*"))
+
+
+def test_both_protocols_share_what_is_the_same_in_both(tmp_path, tiny, evaluated):
+    assert call(tmp_path, "table2", "--protocol", "fair") == 0
+    taken, asked = len(tiny.taken), len(evaluated.asked)
+    assert call(tmp_path, "table2") == 0
+    assert {config.method for config in tiny.taken[taken:]} == {"ap", "pgd", "trades", "mart"}
+    assert len(evaluated.asked) - asked == 5 * 4  # these four's, and that of the ce networks which attack
+    started = {config.init_from for config in tiny.taken if config.method == "ap"}
+    assert len(started) == 2 * 4  # the two ap runs of a task and seed start from two ce runs, and lie apart
+    assert sum("-fair-" in Path(each).name for each in started) == 4
+    assert set(tiny.begun.values()) == {1}
+    assert call(tmp_path, "table2", "--protocol", "fair") == 0
+    assert len(evaluated.asked) == asked + 5 * 4
+
+
+def test_a_search_with_one_seed_has_what_the_others_start_from_and_are_attacked_by(tmp_path, tiny, evaluated):
+    assert call(tmp_path, "table4", "--search-seeds", "1") == 0
+    assert {config.seed for config in tiny.taken if config.method == "ce"} == {0, 1}
+    assert len([config for config in tiny.taken if config.method == "adap_ln"]) == 2 * (3 + 1)
+    assert len(evaluated.asked) == 6 * 4
+
+
+def test_a_run_of_other_settings_is_not_taken_for_one(tmp_path, tiny, capsys):
+    assert call(tmp_path, "figure5") == 0
+    (folder,) = (path for path in (tmp_path / "store").iterdir() if path.is_dir() and "-seed1" in path.name)
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", {**config, "margin": 1.0})
+    assert call(tmp_path, "figure5") == 2
+    assert f"error: --store: {folder} holds a run with another margin; remove it" in capsys.readouterr().err
 
 
 def test_a_class_that_a_scale_does_not_run_is_left_out_or_stood_in_for(tmp_path, tiny):
@@ -344,6 +384,17 @@ def test_curves_and_sweeps(tmp_path, tiny):
     assert float(found["", "AdAP_LN", "CIFAR10(cls_1)", "λR"]["value"]) == 0.25
 
 
+def test_the_moving_averages_rates_are_compared_on_validation_data(tmp_path, tiny, evaluated):
+    assert call(tmp_path, "table8") == 0
+    assert {(c.lam, c.gamma1, c.gamma2) for c in tiny.taken if c.gamma1 == 0.3} == {
+        (4.0, 0.3, rate) for rate in (0.1, 0.3, 0.5, 0.7, 0.9)
+    }
+    cell = lines(tmp_path / "out" / "table8.csv")["CIFAR10 (average)", "γ1 = 0.3", "γ2 = 0.7", "Robust"]
+    assert float(cell["value"]) == 0.5
+    assert cell["published"] == "0.2733"
+    assert not evaluated.asked
+
+
 # The command
 
 
@@ -376,10 +427,15 @@ def test_mistakes(arguments, message, capsys):
     assert message in error
 
 
-def test_out_is_no_file(tmp_path, tiny, capsys):
-    (tmp_path / "out").touch()
+@pytest.mark.parametrize("name", ["out", "store"])
+def test_folders_are_no_files(tmp_path, tiny, name, capsys):
+    (tmp_path / name).touch()
     assert call(tmp_path, "table1") == 2
-    assert "is a file; give a folder" in capsys.readouterr().err
+    assert f"error: --{name}: {tmp_path / name} is a file; give a folder" in capsys.readouterr().err
+    (tmp_path / name).unlink()
+    (tmp_path / "file").touch()
+    assert call(tmp_path, "table1", f"--{name}", str(tmp_path / "file" / "x")) == 2
+    assert f"error: --{name}: cannot make {tmp_path / 'file' / 'x'}: Not a directory" in capsys.readouterr().err
 
 
 def test_what_another_process_is_at_is_left_to_it(tmp_path, runs):
@@ -442,5 +498,7 @@ def test_all_names_at_smoke(tmp_path):
     subprocess.run([sys.executable, "-m", "experiments", *arguments], cwd=ROOT, check=True, capture_output=True)
     for name in ENTRIES:
         assert all((tmp_path / "out" / f"{name}.{suffix}").stat().st_size for suffix in ("md", "csv", "tex")), name
+        without = {key for key, line in lines(tmp_path / "out" / f"{name}.csv").items() if not line["value"]}
+        assert all(name == "table7" and column in ("Run 2", "Run 3") for _, _, column, _ in without), (name, without)
     drawn = {path.stem.split("-")[0] for path in (tmp_path / "out").glob("*.png")}
     assert drawn == {f"figure{k}" for k in range(1, 10)}
