@@ -64,8 +64,9 @@ class Sheet:
         return out.getvalue()
 
     def latex(self) -> str:
-        """The same as tabulars."""
-        return "\n\n".join(_tabular(rows) for rows in self._tables()) + "\n"
+        """The same as tabulars, with the notes as comments."""
+        notes = "\n".join(f"% {note}" for note in self._all_notes())
+        return "\n\n".join([*(_tabular(rows) for rows in self._tables()), *([notes] if notes else [])]) + "\n"
 
     def _tables(self) -> Iterator[list[list[str]]]:
         """Rows of text, header first, of each block and each `wide` columns."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from adap_tf.methods import METHODS
-from experiments import command, drawings, gather, study, work
+from experiments import command, drawings, estimate, gather, study, work
 from experiments.cells import ALL, Cell
 from experiments.entries import ENTRIES
 from experiments.estimate import evaluations, plans, weight
@@ -25,6 +25,7 @@ from experiments.sheet import Place, Sheet
 from experiments.study import Study
 from experiments.without_runs import described
 from made_up import PRINTS, VERSIONS
+from train.building import make_model
 from train.command import INTERRUPTED
 from train.errors import NonFiniteError, UsageError
 from train.run_folder import RunFolder, write_json
@@ -161,6 +162,7 @@ def test_a_sheet_has_the_published_value_and_the_difference():
     assert "- PGD, class_0, Robust, published 0.3(0.0200)*: wrong" in text
     assert text.count("| PGD ") == 2  # two columns, one at a time
     assert r"PGD & 0.25(0.01) [0.3(0.0200)$^*$, $-$0.05] \\" in sheet.latex()
+    assert sheet.latex().endswith("\n\n% a note\n% PGD, class_0, Robust, published 0.3(0.0200)*: wrong\n")
     row = next(csv.DictReader(sheet.csv().splitlines()))
     assert (row["value"], row["published"], row["mark"]) == ("0.25", "0.3", "wrong")
     assert float(row["difference"]) == pytest.approx(-0.05)
@@ -204,6 +206,19 @@ def test_work_grows_with_pixels_batch_and_method():
     assert weight(replace(config, method="adap_ln", batch_size=64)) == 0.5
     assert weight(replace(config, method="ce")) == pytest.approx(565.67 / 3217)
     assert weight(replace(config, method="adap_lz", data="bdd100k")) == pytest.approx(4188 / 3217 * 49)
+
+
+def test_a_step_is_measured(monkeypatch):
+    made = []
+
+    def model(config, *others):
+        made.append(config)
+        return make_model(config, *others)
+
+    monkeypatch.setattr(estimate, "make_model", model)
+    monkeypatch.setattr(estimate.tf, "function", lambda step: step)
+    assert estimate.measured(SCALES["smoke"].config("cifar10/0")) > 0
+    assert [(config.method, config.batch_size, config.backbone) for config in made] == [("adap_ln", 128, "mlp")]
 
 
 def test_smoke_counts(tmp_path):
