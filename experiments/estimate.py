@@ -14,9 +14,10 @@ from adap_tf.data import Examples, training_batches
 from experiments import published
 from experiments.cells import ALL, GROUPS, Entry
 from experiments.gather import missing
-from experiments.measures import MEASURES, home
+from experiments.measures import MEASURES
 from experiments.study import Run, Study, unique
 from experiments.without_runs import NAMES
+from experiments.work import evaluation
 from train.building import make_model, make_sampler
 from train.config import Config
 from train.sources import Splits
@@ -91,7 +92,7 @@ def evaluations(study: Study, entry: Entry) -> int:
     """How many runs are still to be evaluated."""
     measure = MEASURES[entry.measure]
     runs = study.shown(entry, anyway=True) if measure.threat else []
-    return sum(not (home(run, measure.last) / "results.json").exists() for run in runs)
+    return sum(not evaluation(run, measure.last).done() for run in runs)
 
 
 def measured(config: Config) -> float:

@@ -22,6 +22,7 @@ from train.evaluated import read_evaluation
 from train.loop import Training
 from train.main import run as train_run
 from train.run_folder import RunFolder, replacing, write_json
+from train.settings import parse
 from train.sources import load_splits
 from train.workers import make_workers
 from tuning.tuner import alone
@@ -85,6 +86,7 @@ def finish(jobs: Sequence[Job]) -> None:
                 if not job.done():
                     print(f"{job.what} ({number} of {len(left)}): {job.folder.path.name}", flush=True)
                     job.do()
+                    assert job.done(), job
                     taken = True
                     forget()
         left = [job for job in left if not job.done()]
@@ -114,16 +116,19 @@ def evaluation(run: Run, last: bool) -> Job:
     """The evaluation of a run: of the network that was selected, or of the last epoch's."""
     out, lender = home(run, last), run.attacker
     attacker = None if lender is None or lender.path == run.folder.path else str(lender.path)
+    black_box = ["--attacker", attacker] if attacker else []
+    options = ["--out", str(out), "--threats", THREATS_LAST if last else THREATS, "--quick", *black_box]
+    asked, *_ = parse([str(run.folder.path), *options])
 
     def done() -> bool:
         if not (out / "results.json").exists():
             return False
-        return attacker in (None, read_evaluation(out).results["settings"]["attacker"])
+        found = read_evaluation(out).results["settings"]
+        # one with an attacker serves those who asked for none
+        return found == {**asked.resolved(), "attacker": attacker or found.get("attacker")}
 
     def do() -> None:
-        what, threats = (last_network(run), THREATS_LAST) if last else (run.folder.path, THREATS)
-        black_box = ["--attacker", attacker] if attacker else []
-        evaluated_and_reported([str(what), "--out", str(out), "--threats", threats, "--quick", *black_box])
+        evaluated_and_reported([str(last_network(run) if last else run.folder.path), *options])
 
     return Job("evaluation", run.folder, done, do)
 

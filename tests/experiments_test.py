@@ -29,6 +29,7 @@ from train.building import make_model
 from train.command import INTERRUPTED
 from train.errors import NonFiniteError, UsageError
 from train.run_folder import RunFolder, write_json
+from train.settings import parse
 from tuning.tuner import alone
 
 ROOT = Path(command.__file__).parents[1]
@@ -90,8 +91,12 @@ class Evaluations:
         }
         told = {"path": str(run), "tasks": ["8"], "limits": {}, "threats": threats}
         told |= {"twice_the_steps": {}, "warnings": [], "notes": []}
-        settings = {"confidence": 0.95, "split": "test", "norm": "linf", "attacker": attacker}
-        results = {"settings": settings, "runs": {run.name: told}, "differences": [], "versions": VERSIONS}
+        results = {
+            "settings": parse(arguments)[0].resolved(),
+            "runs": {run.name: told},
+            "differences": [],
+            "versions": VERSIONS,
+        }
         write_json(out / "results.json", results)
 
 
@@ -295,6 +300,16 @@ def test_an_evaluation_without_the_attack_is_done_again_with_it(tmp_path, tiny, 
     asked = Counter(Path(arguments[0]).name for arguments in evaluated.asked)
     twice = {name for name in before if "-adap_ln-" in name or "-adap_lpn-" in name}
     assert {name for name, count in asked.items() if count > 1} == twice
+
+
+def test_an_evaluation_with_other_settings_is_done_again(tmp_path, tiny, evaluated):
+    assert call(tmp_path, "table5") == 0
+    asked, of_tiny = len(evaluated.asked), Study(TINY, tmp_path / "store")
+    run, left = evaluated.asked[0][0], evaluations(of_tiny, ENTRIES["table5"])
+    evaluated([run, "--out", f"{run}/evaluation", "--strict"])
+    assert evaluations(of_tiny, ENTRIES["table5"]) == left + 1
+    assert call(tmp_path, "table5") == 0
+    assert [arguments[0] for arguments in evaluated.asked[asked:]] == [run, run]
 
 
 def test_a_killed_call_goes_on_without_a_run_twice(tmp_path, tiny, evaluated, capsys):
