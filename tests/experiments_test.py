@@ -435,6 +435,11 @@ def test_missing_data_are_named_and_the_other_columns_come(tmp_path, tiny, capsy
     assert "bdd100k is missing: --data-dir: no bdd100k here" in told.out
 
 
+def test_data_are_looked_for_where_the_user_says(tmp_path, tiny):
+    assert call(tmp_path, "figure5", "--data-dir", f"cifar10={tmp_path}", "--download") == 0
+    assert {(config.data_dir, config.download) for config in tiny.taken} == {(str(tmp_path), True)}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -530,5 +535,13 @@ def test_all_names_at_smoke(tmp_path):
         assert all((tmp_path / "out" / f"{name}.{suffix}").stat().st_size for suffix in ("md", "csv", "tex")), name
         without = {key for key, line in lines(tmp_path / "out" / f"{name}.csv").items() if not line["value"]}
         assert all(name == "table7" and column in ("Run 2", "Run 3") for _, _, column, _ in without), (name, without)
+    assert "digits stand in for all data: the differences mean nothing" in (tmp_path / "out" / "table2.md").read_text()
+    data = lines(tmp_path / "out" / "table6.csv")
+    assert float(data["", "BDD100K(rainy)", "Train", "Examples"]["value"]) == 1078
+    errors = {key[1:]: float(line["value"]) for key, line in lines(tmp_path / "out" / "theorem1.csv").items()}
+    for row, column, part in errors:
+        if part == "R_rob":
+            parts = errors[row, column, "R_nat"] + errors[row, column, "R_bdy"]
+            assert errors[row, column, part] == pytest.approx(parts), (row, column)
     drawn = {path.stem.split("-")[0] for path in (tmp_path / "out").glob("*.png")}
     assert drawn == {f"figure{k}" for k in range(1, 10)}
