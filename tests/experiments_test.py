@@ -30,6 +30,7 @@ from train.command import INTERRUPTED
 from train.errors import NonFiniteError, UsageError
 from train.run_folder import RunFolder, write_json
 from train.settings import parse
+from train.threats import limits
 from tuning.tuner import alone
 
 ROOT = Path(command.__file__).parents[1]
@@ -286,6 +287,11 @@ def test_what_starts_from_another_run_or_is_attacked_by_one(tmp_path, tiny, eval
         run, attacker = Path(arguments[0]).name, Path(arguments[arguments.index("--attacker") + 1]).name
         data, positive, *_ = run.split("-")
         assert attacker == f"{data}-{positive}-ce-learning_rate_0.001-{run[-5:]}"
+    settings, *_ = parse(evaluated.asked[0])
+    found = limits(settings, tiny.taken[-1].resolved())
+    assert settings.names == ("clean", "pgd", "apgd", "transfer")
+    assert (found.eps, found.steps, found.step_size, found.keep, found.restarts) == (8 / 255, 10, 0.007, "last", 1)
+    assert (settings.transfer_steps, found.transfer_step_size) == (20, pytest.approx(0.003))
     assert call(tmp_path, "table2") == 0  # needs the ce runs besides, and nothing again
     assert len(evaluated.asked) == (6 + 1) * 4
     assert "--attacker" not in evaluated.asked[-1]
