@@ -8,7 +8,7 @@ from pathlib import Path
 from experiments.cells import Entry
 from experiments.drawings import DRAWINGS
 from experiments.entries import ENTRIES
-from experiments.estimate import REFERENCE, UNTIMED, measured, told
+from experiments.estimate import REFERENCE, UNTIMED, measured, plans, table, told
 from experiments.gather import missing, sheet_of
 from experiments.scales import SCALES, TASKS
 from experiments.sheet import Sheet
@@ -51,8 +51,8 @@ def asked_and_answered(arguments: Sequence[str] | None) -> None:
     )
     if given.dry_run:
         return dry_run(given, study)
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out: {out} is a file; give a folder")
+    for name, folder in (("store", study.store), ("out", out)):
+        make(name, folder)
     own = sys.argv[1:] if arguments is None else arguments
     with helpers(0 if given.helper else given.workers - 1, own, study.store):
         for name in dict.fromkeys(given.names):
@@ -77,7 +77,6 @@ def answer(name: str, study: Study, out: Path, helper: bool) -> None:
 
 def written(sheet: Sheet, out: Path, name: str, entry: Entry, study: Study) -> list[Path]:
     """Writes a table in three forms, and its figures; their paths."""
-    out.mkdir(parents=True, exist_ok=True)
     texts = {"md": sheet.text(), "csv": sheet.csv(), "tex": sheet.latex()}
     paths = {out / f"{name}.{suffix}": text for suffix, text in texts.items()}
     for path, text in paths.items():
@@ -88,13 +87,31 @@ def written(sheet: Sheet, out: Path, name: str, entry: Entry, study: Study) -> l
 def dry_run(given: argparse.Namespace, study: Study) -> None:
     """Prints what would run, and how long it would take."""
     seconds = given.seconds_per_step or measured(study.scale.config(next(iter(TASKS))))
-    for name in dict.fromkeys(given.names):
+    names = list(dict.fromkeys(given.names))
+    for name in names:
         print("\n".join(told(name, ENTRIES[name], study, seconds)))
+    if len(names) > 1:
+        print("\nall of them together, a run that several need once")
+        print("\n".join(table(plans(study, *(ENTRIES[name] for name in names)), seconds)))
     print(
         f"\n{seconds:.3g} s a step here of {REFERENCE}, 32×32 pixels, a batch of 128; GPU-hours by Table 7, "
         f"with the paper's ResNet-18. Both grow with pixels and batch; methods that Table 7 lacks count as {UNTIMED}. "
         "Evaluations come on top."
     )
+
+
+def make(name: str, folder: Path) -> None:
+    """Makes the folder of an option.
+
+    Raises:
+        UsageError: it is a file, or cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UsageError(f"{flag(name)}: {folder} is a file; give a folder") from None
+    except OSError as error:
+        raise UsageError(f"{flag(name)}: cannot make {folder}: {error.strerror or error}") from None
 
 
 def data_dirs(texts: Sequence[str]) -> dict[str, str]:

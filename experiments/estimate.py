@@ -14,9 +14,10 @@ from adap_tf.data import Examples, training_batches
 from experiments import published
 from experiments.cells import ALL, GROUPS, Entry
 from experiments.gather import missing
-from experiments.measures import MEASURES, home
+from experiments.measures import MEASURES
 from experiments.study import Run, Study, unique
 from experiments.without_runs import NAMES
+from experiments.work import evaluation
 from train.building import make_model, make_sampler
 from train.config import Config
 from train.sources import Splits
@@ -45,10 +46,11 @@ class Plan(NamedTuple):
     work: float
 
 
-def plans(study: Study, entry: Entry) -> dict[str, Plan]:
-    """By data set, what an entry takes, the data that are missing included."""
+def plans(study: Study, *entries: Entry) -> dict[str, Plan]:
+    """By data set, what entries take, a run that several need once, and the data that are missing included."""
     runs: dict[str, list[Run]] = {}
-    for run in unique(chain.from_iterable(study.stages(entry, anyway=True))):
+    stages = chain.from_iterable(study.stages(entry, anyway=True) for entry in entries)
+    for run in unique(chain.from_iterable(stages)):
         runs.setdefault(run.config.data or "", []).append(run)
     return {data: plan(of_data, study) for data, of_data in runs.items()}
 
@@ -90,7 +92,7 @@ def evaluations(study: Study, entry: Entry) -> int:
     """How many runs are still to be evaluated."""
     measure = MEASURES[entry.measure]
     runs = study.shown(entry, anyway=True) if measure.threat else []
-    return sum(not (home(run, measure.last) / "results.json").exists() for run in runs)
+    return sum(not evaluation(run, measure.last).done() for run in runs)
 
 
 def measured(config: Config) -> float:
@@ -124,16 +126,21 @@ def told(name: str, entry: Entry, study: Study, seconds: float) -> Iterator[str]
         study: its runs.
         seconds: of a step of `REFERENCE` here, on images of 32×32 and a batch of 128.
     """
-    found, gone = plans(study, entry), missing(entry, study)
-    on_gpu = published.seconds()[REFERENCE] / TIMED_STEPS
+    gone = missing(entry, study)
     yield f"\n{name}, {entry.title}; scale {study.scale.name}"
+    yield from table(plans(study, entry), seconds)
+    yield f"evaluations left: {evaluations(study, entry) if entry.cells else 0}"
+    for data, problem in gone.items():
+        yield f"missing: {data}: {problem}; docs/data.md says how to get it; the other columns come without it"
+
+
+def table(found: Mapping[str, Plan], seconds: float) -> Iterator[str]:
+    """Plans as lines, a data set each, and their sum."""
+    on_gpu = published.seconds()[REFERENCE] / TIMED_STEPS
     yield f"{'data':<10}{'runs':>7}{'finished':>10}{'steps left':>13}{'hours here':>12}{'GPU-hours':>11}"
     for data, each in {**found, "all": total(found)}.items():
         hours = f"{each.work * seconds / 3600:>12.2f}{each.work * on_gpu / 3600:>11.2f}"
         yield f"{data:<10}{each.runs:>7}{each.finished:>10}{each.steps:>13}{hours}"
-    yield f"evaluations left: {evaluations(study, entry) if entry.cells else 0}"
-    for data, problem in gone.items():
-        yield f"missing: {data}: {problem}; docs/data.md says how to get it; the other columns come without it"
 
 
 def total(found: Mapping[str, Plan]) -> Plan:

@@ -64,8 +64,9 @@ class Sheet:
         return out.getvalue()
 
     def latex(self) -> str:
-        """The same as tabulars."""
-        return "\n\n".join(_tabular(rows) for rows in self._tables()) + "\n"
+        """The same as tabulars, with the notes as comments."""
+        notes = "\n".join(f"% {note}" for note in self._all_notes())
+        return "\n\n".join([*(_tabular(rows) for rows in self._tables()), *([notes] if notes else [])]) + "\n"
 
     def _tables(self) -> Iterator[list[list[str]]]:
         """Rows of text, header first, of each block and each `wide` columns."""
@@ -97,7 +98,7 @@ class Sheet:
 
     def _all_notes(self) -> list[str]:
         contradicted = [
-            f"* {', '.join(part for part in key if part)}, published {place.published.text}: {place.published.mark}"
+            f"{', '.join(part for part in key if part)}, published {place.published}: {place.published.mark}"
             for key, place in self.places.items()
             if place.published and place.published.mark not in ("", ABSENT)
         ]

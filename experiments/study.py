@@ -25,11 +25,13 @@ class Run:
     Attributes:
         config: the run.
         folder: where it lies.
+        words: the method and what sets the run apart from its others, as its folder's name has it.
         attacker: the folder of the run whose network lends a black-box attack its gradient.
     """
 
     config: Config
     folder: RunFolder
+    words: str
     attacker: RunFolder | None = None
 
     @property
@@ -64,6 +66,8 @@ class Study:
         self.scale, self.store, self.fair, self._still = scale, store.resolve(), fair, still
         self._searched = scale.seeds[:search_seeds]
         self._data_dirs, self._download = dict(data_dirs or {}), download
+        # Attacks come from the same networks however the others draw, so one evaluation of a run serves both.
+        self._papers = Study(scale, store, False, search_seeds, still, data_dirs, download) if fair else self
         self._chosen: dict[tuple[str, str], Values] = {}
         self._data: dict[str, Splits | UsageError] = {}
 
@@ -113,17 +117,19 @@ class Study:
         return seeds if cell.seed is None else seeds[cell.seed : cell.seed + 1]
 
     def run(self, task: str, method: str, values: Values, seed: int) -> Run:
-        """A run; the one it starts from, and the one that attacks it, are the selection's with the same seed."""
+        """A run; the one it starts from is the selection's with the same seed."""
         base = replace(self._base(task), method=method, seed=seed)
         own = {k: v for k, v in values.items() if k in self.scale.grid(method) or v != getattr(base, k)}
-        lender = METHODS[method].pretrained
-        start = None if lender is None else str(self.selected(task, lender, seed).folder.path)
-        config = replace(base, **own, init_from=start)
+        config = replace(base, **own)
+        words = [method, *(f"{name}_{value:g}" for name, value in sorted(own.items()))]
+        if lender := METHODS[method].pretrained:
+            start = self.selected(task, lender, seed)
+            config, words = replace(config, init_from=str(start.folder.path)), [*words, "from", start.words]
         fair = replace(config, sampling=FAIR)
-        words = [f"{name}_{value:g}" for name, value in sorted(own.items())]
         if self.fair and fair.sampled_by != config.sampled_by:
             config, words = fair, [*words, FAIR]
-        return Run(config, RunFolder(self.store / run_name(config, None, "-".join([method, *words]), seed)))
+        name = "-".join(words)
+        return Run(config, RunFolder(self.store / run_name(config, None, name, seed)), name)
 
     def selected(self, task: str, method: str, seed: int) -> Run:
         """The run with the hyperparameters that the selection finds."""
@@ -169,9 +175,11 @@ class Study:
         """
         cells = self.cells(entry, anyway)
         pairs = list(dict.fromkeys((task, ALL[cell.method]) for cell in cells for task in self.tasks(cell)))
-        lent = [(task, lender) for task, method in pairs if (lender := METHODS[method].pretrained)]
-        attackers = [(task, ALL[ATTACKER]) for task, _ in pairs] if entry.attacked else []
-        yield unique(run for pair in dict.fromkeys([*lent, *attackers]) for each in self.search(*pair) for run in each)
+        lent = [(self, task, lender) for task, method in pairs if (lender := METHODS[method].pretrained)]
+        attackers = [(self._papers, task, ALL[ATTACKER]) for task, _ in pairs] if entry.attacked else []
+        before = list(dict.fromkeys([*lent, *attackers]))
+        yield unique(run for whose, task, name in before for each in whose.search(task, name) for run in each)
+        yield unique(whose.selected(task, name, seed) for whose, task, name in before for seed in self.scale.seeds)
         if entry.tuned:
             yield unique(run for pair in pairs for each in self.search(*pair) for run in each)
         yield self.shown(entry, anyway)
@@ -186,7 +194,9 @@ class Study:
         defaults = {name: getattr(base, name) for name in self.scale.grid(method)}
         values: dict[str, Any] = self.chosen(task, method) if entry.tuned else defaults
         found = self.run(task, method, {**values, **self.scale.scaled(task, cell.changes)}, seed)
-        return replace(found, attacker=self.selected(task, ALL[ATTACKER], seed).folder) if entry.attacked else found
+        if not entry.attacked:
+            return found
+        return replace(found, attacker=self._papers.selected(task, ALL[ATTACKER], seed).folder)
 
     def _base(self, task: str) -> Config:
         config = self.scale.config(task)

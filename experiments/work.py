@@ -16,12 +16,13 @@ from filelock import Timeout
 from experiments.cells import Entry
 from experiments.measures import MEASURES, home
 from experiments.study import Run, Study
-from train.errors import NonFiniteError
+from train.errors import NonFiniteError, UsageError
 from train.evaluate import evaluated_and_reported
 from train.evaluated import read_evaluation
 from train.loop import Training
 from train.main import run as train_run
 from train.run_folder import RunFolder, replacing, write_json
+from train.settings import parse
 from train.sources import load_splits
 from train.workers import make_workers
 from tuning.tuner import alone
@@ -53,13 +54,26 @@ def complete(study: Study, entry: Entry) -> None:
     Raises:
         UsageError: a mistake that the user can mend.
     """
-    study.store.mkdir(parents=True, exist_ok=True)
     for runs in study.stages(entry):
+        check_same(runs)
         finish([training(run) for run in runs])
     measure = MEASURES[entry.measure]
     if measure.threat:
         runs = [run for run in study.shown(entry) if not run.folder.stopped.exists()]
         finish([evaluation(run, measure.last) for run in runs])
+
+
+def check_same(runs: Sequence[Run]) -> None:
+    """Makes sure that what lies in the store under a run's name is that run.
+
+    Raises:
+        UsageError: it is another, as of an earlier version.
+    """
+    for run in runs:
+        if run.folder.config.exists() and (name := run.config.differing(run.folder.config_values())):
+            raise UsageError(
+                f"--store: {run.folder.path} holds a run with another {name}; remove it, or give another --store"
+            )
 
 
 def finish(jobs: Sequence[Job]) -> None:
@@ -72,6 +86,7 @@ def finish(jobs: Sequence[Job]) -> None:
                 if not job.done():
                     print(f"{job.what} ({number} of {len(left)}): {job.folder.path.name}", flush=True)
                     job.do()
+                    assert job.done(), job
                     taken = True
                     forget()
         left = [job for job in left if not job.done()]
@@ -101,16 +116,19 @@ def evaluation(run: Run, last: bool) -> Job:
     """The evaluation of a run: of the network that was selected, or of the last epoch's."""
     out, lender = home(run, last), run.attacker
     attacker = None if lender is None or lender.path == run.folder.path else str(lender.path)
+    black_box = ["--attacker", attacker] if attacker else []
+    options = ["--out", str(out), "--threats", THREATS_LAST if last else THREATS, "--quick", *black_box]
+    asked, *_ = parse([str(run.folder.path), *options])
 
     def done() -> bool:
         if not (out / "results.json").exists():
             return False
-        return attacker in (None, read_evaluation(out).results["settings"]["attacker"])
+        found = read_evaluation(out).results["settings"]
+        # one with an attacker serves those who asked for none
+        return found == {**asked.resolved(), "attacker": attacker or found.get("attacker")}
 
     def do() -> None:
-        what, threats = (last_network(run), THREATS_LAST) if last else (run.folder.path, THREATS)
-        black_box = ["--attacker", attacker] if attacker else []
-        evaluated_and_reported([str(what), "--out", str(out), "--threats", threats, "--quick", *black_box])
+        evaluated_and_reported([str(last_network(run) if last else run.folder.path), *options])
 
     return Job("evaluation", run.folder, done, do)
 
@@ -140,7 +158,6 @@ def helpers(count: int, arguments: Sequence[str], store: Path) -> Iterator[None]
     share = str(max(1, (os.cpu_count() or 1) // (count + 1)))
     threads = {"TF_NUM_INTRAOP_THREADS": share, "TF_NUM_INTEROP_THREADS": share}
     command = [sys.executable, "-m", "experiments", *arguments, "--helper"]
-    store.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         started = []
         for number in range(count):

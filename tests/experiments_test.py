@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from adap_tf.methods import METHODS
-from experiments import command, drawings, gather, study, work
+from experiments import command, drawings, estimate, gather, study, work
 from experiments.cells import ALL, Cell
 from experiments.entries import ENTRIES
 from experiments.estimate import evaluations, plans, weight
@@ -25,9 +25,12 @@ from experiments.sheet import Place, Sheet
 from experiments.study import Study
 from experiments.without_runs import described
 from made_up import PRINTS, VERSIONS
+from train.building import make_model
 from train.command import INTERRUPTED
 from train.errors import NonFiniteError, UsageError
 from train.run_folder import RunFolder, write_json
+from train.settings import parse
+from train.threats import limits
 from tuning.tuner import alone
 
 ROOT = Path(command.__file__).parents[1]
@@ -57,6 +60,7 @@ class Runs:
 
     def __call__(self, config, folder, workers):
         assert folder.finished() is None
+        assert config.init_from is None or RunFolder(Path(config.init_from)).finished()
         self.begun[folder.path.name] += 1
         folder.open(config, PRINTS)
         if problem := self.problem(config):
@@ -78,6 +82,7 @@ class Evaluations:
         self.asked.append(arguments)
         run, out = Path(arguments[0]), Path(arguments[arguments.index("--out") + 1])
         attacker = arguments[arguments.index("--attacker") + 1] if "--attacker" in arguments else None
+        assert attacker is None or RunFolder(Path(attacker)).finished()
         folder = run if run.is_dir() else run.parent.parent
         ap = test_ap(study.Config(**json.loads((folder / "config.json").read_text())))
         out.mkdir(parents=True, exist_ok=True)
@@ -87,8 +92,12 @@ class Evaluations:
         }
         told = {"path": str(run), "tasks": ["8"], "limits": {}, "threats": threats}
         told |= {"twice_the_steps": {}, "warnings": [], "notes": []}
-        settings = {"confidence": 0.95, "split": "test", "attacker": attacker}
-        results = {"settings": settings, "runs": {run.name: told}, "differences": [], "versions": VERSIONS}
+        results = {
+            "settings": parse(arguments)[0].resolved(),
+            "runs": {run.name: told},
+            "differences": [],
+            "versions": VERSIONS,
+        }
         write_json(out / "results.json", results)
 
 
@@ -125,7 +134,7 @@ def tiny(runs, evaluated, monkeypatch):
 
 def call(tmp_path, *arguments, scale="tiny"):
     out = ["--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]
-    return command.main([*arguments, "--scale", scale, *out])
+    return command.main(["--scale", scale, *out, *arguments])
 
 
 def lines(path):
@@ -156,9 +165,10 @@ def test_a_sheet_has_the_published_value_and_the_difference():
     assert "| MART | – [0.4]" in text
     assert "| PGD  | 0.50 [absent]  |" in text
     assert "- a note" in text
-    assert "- * PGD, class_0, Robust, published 0.3: wrong" in text
+    assert "- PGD, class_0, Robust, published 0.3(0.0200)*: wrong" in text
     assert text.count("| PGD ") == 2  # two columns, one at a time
     assert r"PGD & 0.25(0.01) [0.3(0.0200)$^*$, $-$0.05] \\" in sheet.latex()
+    assert sheet.latex().endswith("\n\n% a note\n% PGD, class_0, Robust, published 0.3(0.0200)*: wrong\n")
     row = next(csv.DictReader(sheet.csv().splitlines()))
     assert (row["value"], row["published"], row["mark"]) == ("0.25", "0.3", "wrong")
     assert float(row["difference"]) == pytest.approx(-0.05)
@@ -204,6 +214,19 @@ def test_work_grows_with_pixels_batch_and_method():
     assert weight(replace(config, method="adap_lz", data="bdd100k")) == pytest.approx(4188 / 3217 * 49)
 
 
+def test_a_step_is_measured(monkeypatch):
+    made = []
+
+    def model(config, *others):
+        made.append(config)
+        return make_model(config, *others)
+
+    monkeypatch.setattr(estimate, "make_model", model)
+    monkeypatch.setattr(estimate.tf, "function", lambda step: step)
+    assert estimate.measured(SCALES["smoke"].config("cifar10/0")) > 0
+    assert [(config.method, config.batch_size, config.backbone) for config in made] == [("adap_ln", 128, "mlp")]
+
+
 def test_smoke_counts(tmp_path):
     found = plans(Study(SCALES["smoke"], tmp_path), ENTRIES["table2"])
     # ce, ap and pgd once, the four with λ twice; 1,078 of 1,797 digits are trained on, 64 a step
@@ -223,6 +246,14 @@ def test_a_dry_run_tells_and_does_nothing(tmp_path, tiny, capsys):
     assert "missing: cifar100: --data-dir: no cifar100 here; docs/data.md says how to get it" in printed
     assert not tiny.taken
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_of_several_counts_a_run_once(tmp_path, tiny, capsys):
+    assert call(tmp_path, "table4", "table5", "--dry-run", "--seconds-per-step", "1") == 0
+    runs = [line.split()[1:4] for line in capsys.readouterr().out.splitlines() if line.startswith("cifar10 ")]
+    # a task and seed: ce, ap, pgd, three λ of TRADES and MART; of LN and LPN too, which Table 5 has as well
+    steps = 60 * 312
+    assert runs == [[str(4 * n), "0", str(4 * n * steps)] for n in (9 + 6, 13, 9 + 13)]
 
 
 def test_hyperparameters_are_selected_on_validation_data(tmp_path, tiny, evaluated):
@@ -256,6 +287,11 @@ def test_what_starts_from_another_run_or_is_attacked_by_one(tmp_path, tiny, eval
         run, attacker = Path(arguments[0]).name, Path(arguments[arguments.index("--attacker") + 1]).name
         data, positive, *_ = run.split("-")
         assert attacker == f"{data}-{positive}-ce-learning_rate_0.001-{run[-5:]}"
+    settings, *_ = parse(evaluated.asked[0])
+    found = limits(settings, tiny.taken[-1].resolved())
+    assert settings.names == ("clean", "pgd", "apgd", "transfer")
+    assert (found.eps, found.steps, found.step_size, found.keep, found.restarts) == (8 / 255, 10, 0.007, "last", 1)
+    assert (settings.transfer_steps, found.transfer_step_size) == (20, pytest.approx(0.003))
     assert call(tmp_path, "table2") == 0  # needs the ce runs besides, and nothing again
     assert len(evaluated.asked) == (6 + 1) * 4
     assert "--attacker" not in evaluated.asked[-1]
@@ -270,6 +306,16 @@ def test_an_evaluation_without_the_attack_is_done_again_with_it(tmp_path, tiny, 
     asked = Counter(Path(arguments[0]).name for arguments in evaluated.asked)
     twice = {name for name in before if "-adap_ln-" in name or "-adap_lpn-" in name}
     assert {name for name, count in asked.items() if count > 1} == twice
+
+
+def test_an_evaluation_with_other_settings_is_done_again(tmp_path, tiny, evaluated):
+    assert call(tmp_path, "table5") == 0
+    asked, of_tiny = len(evaluated.asked), Study(TINY, tmp_path / "store")
+    run, left = evaluated.asked[0][0], evaluations(of_tiny, ENTRIES["table5"])
+    evaluated([run, "--out", f"{run}/evaluation", "--strict"])
+    assert evaluations(of_tiny, ENTRIES["table5"]) == left + 1
+    assert call(tmp_path, "table5") == 0
+    assert [arguments[0] for arguments in evaluated.asked[asked:]] == [run, run]
 
 
 def test_a_killed_call_goes_on_without_a_run_twice(tmp_path, tiny, evaluated, capsys):
@@ -306,9 +352,39 @@ def test_a_run_whose_numbers_are_not_finite_is_given_up(tmp_path, tiny, capsys):
 def test_fair_changes_the_baselines_alone(tmp_path, tiny):
     assert call(tmp_path, "table2", "--protocol", "fair") == 0
     assert {config.method for config in tiny.taken if config.sampling == "fair"} == {"ce", "pgd", "trades", "mart"}
-    assert all(config.sampled_by == "positives" for config in tiny.taken)
+    assert {config.method for config in tiny.taken if config.sampled_by != "positives"} == {"ce"}  # which attacks
     assert "all methods draw batches alike" in (tmp_path / "out" / "table2-fair.md").read_text()
     assert all("-fair" in path.name for path in (tmp_path / "store").glob("*-trades-*"))
+
+
+def test_both_protocols_share_what_is_the_same_in_both(tmp_path, tiny, evaluated):
+    assert call(tmp_path, "table2", "--protocol", "fair") == 0
+    taken, asked = len(tiny.taken), len(evaluated.asked)
+    assert call(tmp_path, "table2") == 0
+    assert {config.method for config in tiny.taken[taken:]} == {"ap", "pgd", "trades", "mart"}
+    assert len(evaluated.asked) - asked == 5 * 4  # these four's, and that of the ce networks which attack
+    started = {config.init_from for config in tiny.taken if config.method == "ap"}
+    assert len(started) == 2 * 4  # the two ap runs of a task and seed start from two ce runs, and lie apart
+    assert sum("-fair-" in Path(each).name for each in started) == 4
+    assert set(tiny.begun.values()) == {1}
+    assert call(tmp_path, "table2", "--protocol", "fair") == 0
+    assert len(evaluated.asked) == asked + 5 * 4
+
+
+def test_a_search_with_one_seed_has_what_the_others_start_from_and_are_attacked_by(tmp_path, tiny, evaluated):
+    assert call(tmp_path, "table4", "--search-seeds", "1") == 0
+    assert {config.seed for config in tiny.taken if config.method == "ce"} == {0, 1}
+    assert len([config for config in tiny.taken if config.method == "adap_ln"]) == 2 * (3 + 1)
+    assert len(evaluated.asked) == 6 * 4
+
+
+def test_a_run_of_other_settings_is_not_taken_for_one(tmp_path, tiny, capsys):
+    assert call(tmp_path, "figure5") == 0
+    (folder,) = (path for path in (tmp_path / "store").iterdir() if path.is_dir() and "-seed1" in path.name)
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", {**config, "margin": 1.0})
+    assert call(tmp_path, "figure5") == 2
+    assert f"error: --store: {folder} holds a run with another margin; remove it" in capsys.readouterr().err
 
 
 def test_a_class_that_a_scale_does_not_run_is_left_out_or_stood_in_for(tmp_path, tiny):
@@ -344,6 +420,17 @@ def test_curves_and_sweeps(tmp_path, tiny):
     assert float(found["", "AdAP_LN", "CIFAR10(cls_1)", "λR"]["value"]) == 0.25
 
 
+def test_the_moving_averages_rates_are_compared_on_validation_data(tmp_path, tiny, evaluated):
+    assert call(tmp_path, "table8") == 0
+    assert {(c.lam, c.gamma1, c.gamma2) for c in tiny.taken if c.gamma1 == 0.3} == {
+        (4.0, 0.3, rate) for rate in (0.1, 0.3, 0.5, 0.7, 0.9)
+    }
+    cell = lines(tmp_path / "out" / "table8.csv")["CIFAR10 (average)", "γ1 = 0.3", "γ2 = 0.7", "Robust"]
+    assert float(cell["value"]) == 0.5
+    assert cell["published"] == "0.2733"
+    assert not evaluated.asked
+
+
 # The command
 
 
@@ -352,6 +439,11 @@ def test_missing_data_are_named_and_the_other_columns_come(tmp_path, tiny, capsy
     told = capsys.readouterr()
     assert "note: table5 goes without cifar100: --data-dir: no cifar100 here; docs/data.md says how" in told.err
     assert "bdd100k is missing: --data-dir: no bdd100k here" in told.out
+
+
+def test_data_are_looked_for_where_the_user_says(tmp_path, tiny):
+    assert call(tmp_path, "figure5", "--data-dir", f"cifar10={tmp_path}", "--download") == 0
+    assert {(config.data_dir, config.download) for config in tiny.taken} == {(str(tmp_path), True)}
 
 
 @pytest.mark.parametrize(
@@ -376,10 +468,15 @@ def test_mistakes(arguments, message, capsys):
     assert message in error
 
 
-def test_out_is_no_file(tmp_path, tiny, capsys):
-    (tmp_path / "out").touch()
+@pytest.mark.parametrize("name", ["out", "store"])
+def test_folders_are_no_files(tmp_path, tiny, name, capsys):
+    (tmp_path / name).touch()
     assert call(tmp_path, "table1") == 2
-    assert "is a file; give a folder" in capsys.readouterr().err
+    assert f"error: --{name}: {tmp_path / name} is a file; give a folder" in capsys.readouterr().err
+    (tmp_path / name).unlink()
+    (tmp_path / "file").touch()
+    assert call(tmp_path, "table1", f"--{name}", str(tmp_path / "file" / "x")) == 2
+    assert f"error: --{name}: cannot make {tmp_path / 'file' / 'x'}: Not a directory" in capsys.readouterr().err
 
 
 def test_what_another_process_is_at_is_left_to_it(tmp_path, runs):
@@ -442,5 +539,15 @@ def test_all_names_at_smoke(tmp_path):
     subprocess.run([sys.executable, "-m", "experiments", *arguments], cwd=ROOT, check=True, capture_output=True)
     for name in ENTRIES:
         assert all((tmp_path / "out" / f"{name}.{suffix}").stat().st_size for suffix in ("md", "csv", "tex")), name
+        without = {key for key, line in lines(tmp_path / "out" / f"{name}.csv").items() if not line["value"]}
+        assert all(name == "table7" and column in ("Run 2", "Run 3") for _, _, column, _ in without), (name, without)
+    assert "digits stand in for all data: the differences mean nothing" in (tmp_path / "out" / "table2.md").read_text()
+    data = lines(tmp_path / "out" / "table6.csv")
+    assert float(data["", "BDD100K(rainy)", "Train", "Examples"]["value"]) == 1078
+    errors = {key[1:]: float(line["value"]) for key, line in lines(tmp_path / "out" / "theorem1.csv").items()}
+    for row, column, part in errors:
+        if part == "R_rob":
+            parts = errors[row, column, "R_nat"] + errors[row, column, "R_bdy"]
+            assert errors[row, column, part] == pytest.approx(parts), (row, column)
     drawn = {path.stem.split("-")[0] for path in (tmp_path / "out").glob("*.png")}
     assert drawn == {f"figure{k}" for k in range(1, 10)}
