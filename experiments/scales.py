@@ -107,8 +107,8 @@ SCALES: Mapping[str, Scale] = {
             "smoke",
             seeds=(0,),
             classes=(1,),
-            grids={"lam": (1.0, 4.0), **_ONE_RATE},
-            sweeps={"lam": (1.0, 4.0), "gamma1": (0.1,), "gamma2": (0.1, 0.9), "batch_size": (64, 128)},
+            grids={"lam": (1.0, 100.0), **_ONE_RATE},  # two for TRADES and AdAP_PZ, one for the others
+            sweeps={"lam": (1.0,), "gamma1": (0.1,), "gamma2": (0.1, 0.9), "batch_size": (64, 128)},
             changes={"epochs": 1, "backbone": "mlp"},
             stand_in="digits",
         ),

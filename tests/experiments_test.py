@@ -229,8 +229,8 @@ def test_a_step_is_measured(monkeypatch):
 
 def test_smoke_counts(tmp_path):
     found = plans(Study(SCALES["smoke"], tmp_path), ENTRIES["table2"])
-    # ce, ap and pgd once, the four with λ twice; 1,078 of 1,797 digits are trained on, 64 a step
-    assert found["digits"][:3] == (11, 0, 11 * (1078 // 64))
+    # TRADES with two λ, the other six once; 1,078 of 1,797 digits are trained on, 64 a step
+    assert found["digits"][:3] == (8, 0, 8 * (1078 // 64))
     assert evaluations(Study(SCALES["smoke"], tmp_path), ENTRIES["table2"]) == 7
 
 
