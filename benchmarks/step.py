@@ -1,8 +1,14 @@
 """Seconds of a training step: `python -m benchmarks.step --method adap_lpn --tasks 40 --versus "--tasks 1"`."""
 
 import argparse
+import contextlib
+import importlib.util
 import shlex
-from collections.abc import Callable, Sequence
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,6 +22,8 @@ from benchmarks.timing import report, timed
 from train.workers import make_strategy
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+RELEASED = {"ce": (0.19, 0.23), "pgd": (0.86, 0.96), "adap_ln": (1.12, 1.24)}
+"""Seconds of a step of the authors' PyTorch code, by method: ResNet-18, 128 images, two cores."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,13 +35,60 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     add_options(parser)
     parser.add_argument("--repeats", type=int, default=12, help="timed steps of each variant (%(default)s)")
-    parser.add_argument("--versus", metavar="OPTIONS", help="the same with these options changed, in one string")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--versus", metavar="OPTIONS", help="the same with these options changed, in one string")
+    other.add_argument("--peer", choices=["torch"], help=f"a step in PyTorch, of {', '.join(RELEASED)}")
     parser.add_argument("--json", action="store_true", help="the last line is JSON")
     given = parser.parse_args(arguments)
+    if given.peer is not None:
+        return beside_torch(given)
     variants = [given]
     if given.versus is not None:
         variants.append(parser.parse_args(shlex.split(given.versus), argparse.Namespace(**vars(given))))
     report(timed([stepper(variant) for variant in variants], given.repeats), given.json)
+
+
+def beside_torch(given: argparse.Namespace) -> None:
+    """Times the step and PyTorch's in turn, and says whether that one is as fast as the authors' code."""
+    with torch_step(given) as peer:
+        seconds = timed([stepper(given), peer], given.repeats)
+    if (given.backbone, given.batch_size) == ("resnet18", 128):
+        print(compared(statistics.median(seconds[1]), *RELEASED[given.method]))
+    report(seconds, given.json, ("adap_tf", "torch"))
+
+
+def compared(median: float, low: float, high: float) -> str:
+    """Whether a peer's step is within 10% of the seconds that the released code takes on two cores."""
+    within = "within" if 0.9 * low <= median <= 1.1 * high else "NOT within"
+    return f"PyTorch's step is {within} 10% of the released code's, {low} to {high} s on two cores"
+
+
+@contextlib.contextmanager
+def torch_step(given: argparse.Namespace) -> Iterator[Callable[[], None]]:
+    """A step of the peer, in a process of its own: in one process two libraries' threads wait for each other.
+
+    Raises:
+        SystemExit: PyTorch is not installed, or has no such step.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise SystemExit("PyTorch is missing; pip install torch --index-url https://download.pytorch.org/whl/cpu")
+    if given.method not in RELEASED or given.tasks > 1:
+        raise SystemExit(f"the peer has one task, and the methods {', '.join(RELEASED)}")
+    options = ("--method", given.method, "--batch-size", str(given.batch_size), "--rows", str(given.rows))
+    words = [sys.executable, "-m", "benchmarks.torch_peer", *options]
+    root = Path(__file__).parents[1]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+        yield lambda: answered(process)
+
+
+def answered(process: subprocess.Popen[str]) -> None:
+    """Lets the peer take a step, and waits until it has."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    if not process.stdout.readline():
+        raise SystemExit("the peer has ended")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -26,10 +26,17 @@ def report(seconds: Sequence[Sequence[float]], as_json: bool, names: Sequence[st
     """Medians and spread, and the ratio of the first variant to the second."""
     summary: dict[str, float] = {"seconds": statistics.median(seconds[0]), "repeats": len(seconds[0])}
     for name, found in zip(names, seconds, strict=False):
-        print(f"{name:<10} median {statistics.median(found):.4f} s, {min(found):.4f} to {max(found):.4f}")
+        show(name, found, "s")
     if len(seconds) == 2:
         ratios = [one / other for one, other in zip(*seconds, strict=True)]
         summary |= {"versus_seconds": statistics.median(seconds[1]), "ratio": statistics.median(ratios)}
-        print(f"{'ratio':<10} median {summary['ratio']:.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
+        show("ratio", ratios)
     if as_json:
         print(json.dumps(summary))
+
+
+def show(name: str, found: Sequence[float], unit: str = "") -> None:
+    """A line of the median and the spread."""
+    print(
+        f"{name:<16} median {statistics.median(found):.4g}{unit and f' {unit}'}, {min(found):.4g} to {max(found):.4g}"
+    )

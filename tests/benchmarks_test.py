@@ -1,5 +1,6 @@
 """Benchmarks run and print what they promise; how fast they are is not asserted."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -7,9 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from adap_tf.data import Source
-from benchmarks import attack, pipeline, predict, step, timing
+from adap_tf.methods import find_method
+from adap_tf.scored import ADVERSARIAL, CLEAN, Scored
+from adap_tf.weights import Population
+from benchmarks import attack, memory, metric, overhead, pipeline, predict, startup, step, timing
 
 SMALL = ["--backbone", "mlp", "--batch-size", "8", "--repeats", "2", "--json"]
 
@@ -95,3 +100,137 @@ def test_waiting_for_input_is_measured(capsys, monkeypatch):
     monkeypatch.setattr(pipeline.cifar10, "load", lambda data_dir: {"train": source})
     pipeline.main(["--data-dir", "there", "--backbone", "mlp", "--batch-size", "8", "--steps", "3", "--json"])
     assert 0 < json.loads(capsys.readouterr().out.splitlines()[-1])["waiting_share"] < 1
+
+
+# The peer in PyTorch
+
+
+@pytest.fixture
+def torch_peer():
+    torch = pytest.importorskip("torch", reason="the peer is PyTorch's")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # its threads would wait for TensorFlow's
+    yield importlib.import_module("benchmarks.torch_peer")
+    torch.set_num_threads(threads)
+
+
+def ours(name):
+    """A method's objective on one task, and the estimators that it moves."""
+    method = find_method(name)
+    estimators = method.estimators(Population((9,)), "float32")
+
+    def objective(h, h_adv, label, row):
+        rows = np.full(label.shape, -1)
+        rows[label == 1] = row
+        columns = [tf.constant(x[:, None]) for x in (h, h_adv, label, rows)]
+        batch = Scored.of({CLEAN: columns[0], ADVERSARIAL: columns[1]}, *columns[2:])
+        signals, slopes = method.objective(batch, estimators)
+        return [float(signals["loss"]), *(slope.numpy()[:, 0] for slope in slopes.values())]
+
+    return objective
+
+
+def theirs(torch_peer):
+    """The peer's value of `adap_ln` and its gradient by both views."""
+    ranking = torch_peer.Ranking(9)
+
+    def objective(h, h_adv, label, row):
+        leaves = [torch_peer.torch.tensor(x, requires_grad=True) for x in (h, h_adv)]
+        value, carrier = ranking(*leaves, *map(torch_peer.torch.tensor, (label, row)))
+        carrier.backward()
+        return [float(value), *(leaf.grad.numpy() for leaf in leaves)]
+
+    return objective
+
+
+@pytest.mark.parametrize("scale", [0.1, 1, 20])
+def test_the_peers_ranking_loss_and_its_gradient_are_ours(torch_peer, rng, scale):
+    mine, peers = ours("adap_ln"), theirs(torch_peer)
+    label = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0], np.float32)
+    for row in ([0, 1, 2, 3], [2, 8, 0, 5], [8, 0, 1, 7]):  # new rows, and such that have moved
+        h, h_adv = rng.normal(scale=scale, size=(2, 9)).astype(np.float32)
+        for one, other in zip(mine(h, h_adv, label, row), peers(h, h_adv, label, row), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["ce", "pgd"])
+def test_the_peers_cross_entropy_is_ours(torch_peer, rng, name):
+    torch = torch_peer.torch
+    h, label = rng.normal(size=8).astype(np.float32), (np.arange(8) < 4).astype(np.float32)
+    expected, slope = ours(name)(h, h, label, np.arange(4))
+    leaf = torch.tensor(h, requires_grad=True)
+    value, carrier = torch_peer.of_clean(lambda image: image, (leaf[:, None], torch.tensor(label), None), None)
+    carrier.backward()
+    np.testing.assert_allclose(float(value.detach()), expected, rtol=1e-6)
+    np.testing.assert_allclose(leaf.grad.numpy(), slope, rtol=1e-5)
+
+
+def test_the_peers_attack_stays_in_the_ball_and_raises_the_loss(torch_peer):
+    torch = torch_peer.torch
+    network, image = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 1)), torch.rand(4, 3, 2, 2)
+    label = torch.tensor([1.0, 0.0, 1.0, 0.0])
+    perturbed = torch_peer.attacked(network, image, label)
+    assert (perturbed - image).abs().max() <= torch_peer.EPS + 1e-6
+    assert 0 <= perturbed.min() <= perturbed.max() <= 1
+    assert (((network(perturbed) - network(image))[:, 0]) * (1 - 2 * label) > 0).all()
+    assert network.training
+
+
+def test_the_peers_network_has_as_many_weights(torch_peer):
+    assert sum(weight.numel() for weight in torch_peer.resnet18().parameters()) == 11_177_025
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", step.RELEASED)
+def test_pytorchs_step_is_timed_beside_it(torch_peer, method, capsys):
+    step.main(["--method", method, "--peer", "torch", *SMALL])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["ratio"] > 0
+
+
+def test_a_missing_pytorch_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(SystemExit, match=r"pip install torch"):
+        step.main(["--peer", "torch", *SMALL])
+
+
+def test_the_peer_refuses_what_it_has_not(monkeypatch):
+    monkeypatch.setattr(step.importlib.util, "find_spec", lambda name: name)
+    with pytest.raises(SystemExit, match="ce, pgd, adap_ln"):
+        step.main(["--method", "mart", "--peer", "torch", *SMALL])
+
+
+def test_a_peer_counts_if_it_is_as_fast_as_the_released_code():
+    assert " within 10%" in step.compared(1.05, 1.12, 1.24)
+    assert "NOT within 10%" in step.compared(1.0, 1.12, 1.24)
+    assert "NOT within 10%" in step.compared(1.4, 1.12, 1.24)
+
+
+# What ranking, the metric and a start cost
+
+
+@pytest.mark.parametrize("method", ["adap_mm", "adap_lpn"])
+def test_the_terms_of_a_step_are_timed_alone(method, capsys):
+    overhead.main(["--method", method, *SMALL])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["bound"] > 0
+    assert found["terms_share"] > 0
+
+
+def test_the_metric_is_timed_and_has_scikit_learns_value(capsys, monkeypatch):
+    metric.main(["--scores", "1000", "--repeats", "2", "--json"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["ratio"] > 0
+    monkeypatch.setattr(metric, "average_precision", lambda scores, labels: np.array([0.5]))
+    with pytest.raises(SystemExit, match="differ"):
+        metric.main(["--scores", "1000"])
+
+
+@pytest.mark.slow
+def test_a_start_is_timed(capsys):
+    startup.main(["--repeats", "1", "--json"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["seconds"] > 0
+
+
+@pytest.mark.slow
+def test_memory_is_compared_process_by_process(capsys):
+    memory.main(["adap_lpn", "--backbone", "mlp", "--batch-size", "8", "--repeats", "1", "--json"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["adap_lpn"] > 0

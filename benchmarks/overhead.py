@@ -1,0 +1,88 @@
+"""What ranking adds to a training step: `python -m benchmarks.overhead --method adap_lpn`."""
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from adap_tf.attacks import PGD
+from adap_tf.methods import estimator_key
+from adap_tf.model import AdversarialModel
+from adap_tf.scored import ADVERSARIAL, CLEAN, Scored
+from benchmarks.step import add_options, prepared, stepper
+from benchmarks.timing import show, timed
+
+ALLOWED = 1.05
+"""A method with a clean and an attacked pass may take as long as `pgd` and so many steps of `ce`."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.overhead",
+        description=f"Times a step, one of pgd, one of ce, and the step's terms and estimators alone, in turn. Two "
+        f"ratios, turn by turn: of the step to pgd + {ALLOWED} ce, and of the terms to the step.",
+    )
+    add_options(parser)
+    parser.add_argument("--repeats", type=int, default=12, help="timed steps of each (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="the last line is JSON")
+    given = parser.parse_args(arguments)
+    names = (given.method, "pgd", "ce")
+    steps = [stepper(argparse.Namespace(**{**vars(given), "method": name})) for name in names]
+    seconds = timed([*steps, terms_alone(given)], given.repeats)
+    for name, found in zip((*names, "terms"), seconds, strict=True):
+        show(name, found, "s")
+    turns = list(zip(*seconds, strict=True))
+    ratios = {
+        "bound": [step / (pgd + ALLOWED * ce) for step, pgd, ce, _ in turns],
+        "terms_share": [terms / step for step, _, _, terms in turns],
+    }
+    for name, found in ratios.items():
+        show(name, found)
+    if given.json:
+        print(json.dumps({name: statistics.median(found) for name, found in ratios.items()}))
+
+
+def terms_alone(given: argparse.Namespace) -> Callable[[], None]:
+    """All that a step does with scores, in a graph of its own: the objective, and the slopes of the attack's steps.
+
+    Its call and the way back to Python count too, so it takes longer than as a part of the step.
+    """
+    # Any network will do: it only says how many scores an example has.
+    model, batch, _ = prepared(argparse.Namespace(**{**vars(given), "backbone": "mlp", "replicas": 1}))
+    assert isinstance(model.attack, PGD)
+    scores = tf.random.stateless_normal([2 + model.attack.steps, *batch["label"].shape], seed=(0, 0))
+    step = tf.function(lambda: of_scores(model, batch, tf.unstack(scores)))
+
+    def take() -> None:
+        float(step()["loss"])
+
+    return take
+
+
+def of_scores(
+    model: AdversarialModel, batch: dict[str, tf.Tensor], scores: Sequence[tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """The signals of a step on scores that are there already: the clean ones, the perturbed, those of the attack.
+
+    The slopes are among them, since a graph leaves out what nobody asks for.
+    """
+    method, attack = model.method, model.method.attack
+    clean, perturbed, *within = scores
+    whole = Scored.of({CLEAN: clean, ADVERSARIAL: perturbed}, batch["label"], batch["row"])
+    ascents = (
+        []
+        if attack is None
+        else [
+            attack.ascent(whole.with_scores({ADVERSARIAL: h}), model.estimators.get(estimator_key(attack)), method.peek)
+            for h in within
+        ]
+    )
+    signals, slopes = method.objective(whole, model.estimators)
+    return {**signals, **slopes, **{f"ascent {number}": slope for number, (_, slope) in enumerate(ascents)}}
+
+
+if __name__ == "__main__":
+    main()
