@@ -18,7 +18,7 @@ from experiments.work import complete, helpers
 from train.command import ended
 from train.config import FAIR
 from train.errors import UsageError
-from train.fields import flag
+from train.fields import COUNT, POSITIVE, check_value, flag
 from train.options import RUNS, Parser
 from train.run_folder import write_text
 
@@ -136,11 +136,8 @@ def check(given: argparse.Namespace) -> None:
     Raises:
         UsageError: one is.
     """
-    for name in ("workers", "search_seeds"):
-        if (value := getattr(given, name)) is not None and value < 1:
-            raise UsageError(f"{flag(name)}: {value} is not accepted; it takes a whole number of at least 1")
-    if given.seconds_per_step is not None and not 0 < given.seconds_per_step < float("inf"):
-        raise UsageError(f"--seconds-per-step: {given.seconds_per_step} is not accepted; it takes a number above 0")
+    for name, accepted in (("workers", COUNT), ("search_seeds", COUNT), ("seconds_per_step", POSITIVE)):
+        check_value(name, getattr(given, name), accepted)
 
 
 def _parser() -> argparse.ArgumentParser:

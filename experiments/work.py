@@ -1,7 +1,6 @@
 """Does what is to be done, alone or beside other processes: runs, evaluations, the last epoch's networks."""
 
 import contextlib
-import gc
 import os
 import subprocess
 import sys
@@ -25,7 +24,6 @@ from train.run_folder import RunFolder, replacing, write_json
 from train.settings import parse
 from train.sources import load_splits
 from train.workers import make_workers
-from tuning.tuner import alone
 
 PAUSE = 1.0  # seconds between looks at what other processes are at
 THREATS, THREATS_LAST = "clean,pgd,apgd", "clean,pgd"
@@ -82,22 +80,16 @@ def finish(jobs: Sequence[Job]) -> None:
     while left:
         taken = False
         for number, job in enumerate(left, 1):
-            with contextlib.suppress(Timeout), alone(job.folder).acquire(timeout=0):
+            with contextlib.suppress(Timeout), job.folder.alone().acquire(timeout=0):
                 if not job.done():
                     print(f"{job.what} ({number} of {len(left)}): {job.folder.path.name}", flush=True)
                     job.do()
                     assert job.done(), job
                     taken = True
-                    forget()
+                    keras.backend.clear_session()  # or the run's graphs would stay
         left = [job for job in left if not job.done()]
         if left and not taken:
             time.sleep(PAUSE)
-
-
-def forget() -> None:
-    """Frees what a run leaves behind in the process."""
-    keras.backend.clear_session()
-    gc.collect()
 
 
 def training(run: Run) -> Job:

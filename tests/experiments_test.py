@@ -31,7 +31,6 @@ from train.errors import NonFiniteError, UsageError
 from train.run_folder import RunFolder, write_json
 from train.settings import parse
 from train.threats import limits
-from tuning.tuner import alone
 
 ROOT = Path(command.__file__).parents[1]
 ONE_RATE = {"gamma1": (0.1,), "gamma2": (0.9,), "learning_rate": (1e-3,)}
@@ -107,7 +106,7 @@ def runs(monkeypatch):
     monkeypatch.setattr(work, "train_run", made)
     monkeypatch.setattr(work, "make_workers", lambda replicas: None)
     monkeypatch.setattr(work, "last_network", lambda run: run.folder.path / "last" / "network.keras")
-    monkeypatch.setattr(work, "forget", lambda: None)
+    monkeypatch.setattr(work.keras.backend, "clear_session", lambda: None)
     return made
 
 
@@ -485,7 +484,7 @@ def test_what_another_process_is_at_is_left_to_it(tmp_path, runs):
     locked = threading.Event()
 
     def elsewhere():
-        with alone(folder):
+        with folder.alone():
             locked.set()
             time.sleep(0.2)
             done.append(True)

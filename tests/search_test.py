@@ -310,7 +310,7 @@ def test_a_run_has_its_folder_alone_and_its_tuner_gives_signs_of_life(tmp_path, 
     monkeypatch.setattr(search.Kept, "get_trial", lambda oracle, name: asked.append(name) or get(oracle, name))
 
     def problem(config):
-        with pytest.raises(Timeout), FileLock(tuner.alone(quick.folders[-1]).lock_file, timeout=0):
+        with pytest.raises(Timeout), FileLock(quick.folders[-1].alone().lock_file, timeout=0):
             pass
         while len(asked) < 3:
             time.sleep(0.01)

@@ -22,7 +22,7 @@ from train.card import CARD, TEXT, card
 from train.card_text import card_text
 from train.command import ended, make_deterministic
 from train.errors import UsageError, reason
-from train.fields import RATE
+from train.fields import RATE, check_value
 from train.options import Parser
 from train.records import Record, read
 from train.run_folder import read_json, replacing, replacing_folder, write_json, write_text
@@ -68,8 +68,7 @@ def checked(at: str, levels: Sequence[float]) -> list[Level]:
         UsageError: one is no share.
     """
     for level in levels:
-        if not RATE.accepts(level):
-            raise UsageError(f"--at-{at}: {level!r} is not accepted; it takes {RATE.words}")
+        check_value(f"at_{at}", level, RATE)
     return [(at, level) for level in dict.fromkeys(levels)]
 
 

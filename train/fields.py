@@ -48,9 +48,18 @@ def check_fields(config: Any) -> None:
         UsageError: the message names the option.
     """
     for spec in fields(config):
-        value, check = getattr(config, spec.name), spec.metadata["check"]
-        if value is not None and check is not None and not check.accepts(value):
-            raise UsageError(f"{flag(spec.name)}: {value!r} is not accepted; it takes {check.words}")
+        if (check := spec.metadata["check"]) is not None:
+            check_value(spec.name, getattr(config, spec.name), check)
+
+
+def check_value(name: str, value: Any, check: Check) -> None:
+    """Refuses a value that a check does not accept; None is none.
+
+    Raises:
+        UsageError: the message names the option.
+    """
+    if value is not None and not check.accepts(value):
+        raise UsageError(f"{flag(name)}: {value!r} is not accepted; it takes {check.words}")
 
 
 def flag(name: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from train.config import Config
 from train.errors import UsageError
@@ -43,6 +44,10 @@ class RunFolder:
         self.results = self.path / "results.json"
         self.stopped = self.path / "stopped.json"
         self.export = self.path / "export"
+
+    def alone(self) -> FileLock:
+        """Context in which no other process that asks for it is at the run; one that counts as lost may be yet."""
+        return FileLock(self.path.with_name(f".{self.path.name}.lock"))
 
     def check(self, config: Config) -> None:
         """Makes sure that a run can go here: the folder is new or empty, or holds this very run.

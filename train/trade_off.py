@@ -155,12 +155,17 @@ def names_of(settings: Sequence[tuple[Any, ...]]) -> list[tuple[str, str]]:
     for setting in settings:
         others = [other for other in settings if other[method] == setting[method]]
         told = [
-            f"{SYMBOLS.get(name, name.replace('_', ' '))} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            f"{symbol(name)} {value:g}" if isinstance(value, float) else f"{name} {value}"
             for name, value, *all_values in zip(fields_, setting, *others, strict=True)
             if len(set(all_values)) > 1
         ]
         found.append((setting[method], ", ".join(told)))
     return found
+
+
+def symbol(name: str) -> str:
+    """What a field is called where values are told apart."""
+    return SYMBOLS.get(name, name.replace("_", " "))
 
 
 def write(points: Sequence[Point], folder: Path, step: int, of: str = SOURCES["validation"]) -> None:

@@ -170,8 +170,9 @@ def report(oracle: Kept, folder: SearchFolder, settings: Settings) -> None:
     Raises:
         UsageError: no trial has come to its end, or none keeps the clean AP that was asked for.
     """
-    found = trials.ranked(trials.outcomes(oracle, folder), oracle.objective)
-    trials.write(trials.outcomes(oracle, folder), folder)
+    in_order = trials.outcomes(oracle, folder)
+    trials.write(in_order, folder)
+    found = trials.ranked(in_order, oracle.objective)
     print(f"\nAP on validation data, {folder.base.method}, {len(folder.seeds)} run(s) a trial\n{trials.table(found)}")
     if words := trials.saved(found, folder):
         print(words)

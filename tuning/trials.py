@@ -13,7 +13,7 @@ from keras_tuner.errors import FailedTrialError
 from train import trade_off
 from train.loop import selected
 from train.run_folder import Row, read_json, write_json, write_text
-from train.trade_off import SYMBOLS
+from train.trade_off import symbol
 from tuning.objectives import CLEAN, ROBUST
 from tuning.search_folder import SearchFolder
 
@@ -48,7 +48,7 @@ class Outcome:
 def name_of(trial: Trial) -> str:
     """The values of a trial's hyperparameters, in words."""
     values = trial.hyperparameters.values
-    return ", ".join(f"{SYMBOLS.get(name, name.replace('_', ' '))} {value:.4g}" for name, value in values.items())
+    return ", ".join(f"{symbol(name)} {value:.4g}" for name, value in values.items())
 
 
 def found_by(histories: Sequence[Sequence[Row]], folder: SearchFolder) -> dict[str, float]:

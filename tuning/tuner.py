@@ -9,7 +9,6 @@ from typing import Any
 
 import grpc
 import keras
-from filelock import FileLock
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FailedTrialError, FatalError
@@ -65,7 +64,7 @@ class RunTuner(BaseTuner):
         with self._alive(trial):
             try:
                 for seed, folder in zip(self.folder.seeds, folders, strict=True):
-                    with alone(folder):
+                    with folder.alone():
                         if any(each.stopped.exists() for each in folders):
                             break
                         self._run(trial, seed, folder)
@@ -89,7 +88,7 @@ class RunTuner(BaseTuner):
     def _run(self, trial: Trial, seed: int, folder: RunFolder) -> None:
         """One run of a trial, after the one that it starts from; says so where it is stopped."""
         if lender := self.folder.lender(seed):
-            with alone(lender[1]):
+            with lender[1].alone():
                 run(*lender, self.workers)
         others = [other.history() for other in self.folder.others(folder, seed)] if self.early else []
         config = self.folder.config(trial.hyperparameters.values, seed)
@@ -168,8 +167,3 @@ def meaning(error: Exception, searched: Sequence[str]) -> Exception:
     if isinstance(error, OSError) or "No space left" in str(error) or bad_data(error):
         return FatalError(bad_data(error) or out_of_room(error) or str(error))
     return error
-
-
-def alone(folder: RunFolder) -> FileLock:
-    """Context in which no other process has a run: one that counts as lost may still be at work."""
-    return FileLock(folder.path.with_name(f".{folder.path.name}.lock"))
