@@ -16,6 +16,7 @@ from adap_tf.data.pipeline import batches
 from adap_tf.estimators import RowTable
 from adap_tf.evaluation import PGD10, Evaluator, arrays_of, summary
 from adap_tf.finite import all_finite, refuse_unless
+from adap_tf.lean import Lean
 from adap_tf.methods import Method, estimator_key, find_method
 from adap_tf.noise import Noise
 from adap_tf.replicas import Replicas, StepMean
@@ -74,6 +75,7 @@ class AdversarialModel(keras.Model):
         if not network.built:
             raise ValueError("the network has no weights yet: build it, or call it once on a batch of images")
         self.network = network
+        self._lean = Lean(network)
         self.method = (find_method(method) if isinstance(method, str) else method).tuned(**hyperparameters)
         self.attack, self.threat, self.reach, self.l2, self.seed = attack, threat, reach, l2, seed
         self.skip_nonfinite = skip_nonfinite
@@ -395,7 +397,7 @@ class AdversarialModel(keras.Model):
             return Evaluator(self.network, {"ap": None, "robust_ap": threat}, batch_size, self.seed, reach=self.reach)
 
     def _scores(self, image: tf.Tensor, training: bool) -> tf.Tensor:
-        return tf.cast(self.network(image, training=training), self.score_dtype)
+        return tf.cast(self._lean(image, training=training), self.score_dtype)
 
     def _whole(self, batch: dict[str, tf.Tensor], replicas: Replicas) -> Scored:
         """The batch of all replicas, still without scores."""
@@ -404,10 +406,10 @@ class AdversarialModel(keras.Model):
 
     def _attacked(self, term: Term, batch: dict[str, tf.Tensor], whole: Scored, peek: bool | None = None) -> tf.Tensor:
         """The batch's images under the training attack; its start is keyed by step and place in the global batch."""
-        image = batch["image"]
+        image, network = batch["image"], self._lean.at_rest()
         key = tf.stack([tf.constant(self.seed, tf.int64), self.steps_taken.value])
         return perturbed(
-            self._scores,
+            lambda image, training: tf.cast(network(image), self.score_dtype),
             self.attack,
             term,
             image,

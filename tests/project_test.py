@@ -58,6 +58,8 @@ ORDER = (
     "adap_tf.exact",
     "adap_tf.adversary",
     "adap_tf.backbones",
+    "adap_tf.convolutions",
+    "adap_tf.lean",
     "adap_tf.metrics",
     "adap_tf.resampling",
     "adap_tf.budget",
