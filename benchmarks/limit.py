@@ -1,8 +1,7 @@
 """How long a computation takes at least: its operations, at the rate of matrix products measured beside it.
 
 Counted are the products and sums of convolutions and dense layers, for as many passes through the network as there are.
-BatchNorm, activations, pooling, losses, projections and the optimizer are left out: nothing is faster than the limit
-because of them.
+BatchNorm, activations, pooling, losses, projections and the optimizer are left out, which makes the limit lower.
 """
 
 import functools
