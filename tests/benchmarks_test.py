@@ -1,6 +1,7 @@
 """Benchmarks run and print what they promise; how fast they are is not asserted."""
 
 import argparse
+import contextlib
 import importlib
 import json
 import subprocess
@@ -283,6 +284,18 @@ def test_the_peers_network_has_as_many_weights(torch_peer):
 def test_pytorchs_step_is_timed_beside_it(torch_peer, method, capsys):
     step.main(["--method", method, "--peer", "torch", *SMALL])
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["ratio"] > 0
+
+
+def test_our_step_has_its_limit_beside_a_peer_too(monkeypatch, capsys):
+    taken = []
+    monkeypatch.setattr(step, "torch_step", lambda given: contextlib.nullcontext(lambda: taken.append("torch")))
+    step.main(["--method", "ce", "--peer", "torch", *SMALL])
+    printed = capsys.readouterr().out
+    found = json.loads(printed.splitlines()[-1])
+    assert len(taken) == timing.WARM_UP + 2
+    assert found["ratio"] > 0
+    assert found["times_limit"] > 0
+    assert printed.count("limit  ") == 1
 
 
 def test_a_missing_pytorch_is_named(monkeypatch):
