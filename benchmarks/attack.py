@@ -1,4 +1,8 @@
-"""Seconds of an attack on a set of images: `python -m benchmarks.attack --peer foolbox`."""
+"""Seconds of an attack on a set of images: `python -m benchmarks.attack --peer foolbox`.
+
+PGD and the scores that it ends with, on one device in float32, as other libraries can do it too; `benchmarks.evaluate`
+times the whole evaluation of this project.
+"""
 
 import argparse
 import importlib
@@ -12,7 +16,8 @@ import tensorflow as tf
 from adap_tf import PGD, Evaluator
 from adap_tf.backbones import find_backbone
 from adap_tf.data import cifar10
-from benchmarks.timing import report, timed
+from benchmarks.limit import Need, evaluation_passes, forward_operations, timed_with_limits
+from benchmarks.timing import add_repeats, report
 
 EPS, STEP_SIZE = 8 / 255, 0.007
 Run = Callable[[], np.ndarray]  # scores of the attacked images, `[n]`
@@ -23,16 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.attack",
         description="Times PGD in the L∞ ball of 8/255, with the scores of the perturbed images, on random colour "
-        "images of 32×32 or on CIFAR-10; beside it the same attack of a peer, in turn, with the ratio pair by pair.",
+        "images of 32×32 or on CIFAR-10; beside it the same attack of a peer, in turn, with the ratio pair by pair, "
+        "and the arithmetic limit.",
     )
     parser.add_argument("--backbone", default="resnet18", help="(%(default)s)")
     parser.add_argument("--images", type=int, default=2000, help="(%(default)s)")
     parser.add_argument("--steps", type=int, default=10, help="(%(default)s)")
     parser.add_argument("--batch-size", type=int, default=128, help="(%(default)s)")
     parser.add_argument("--data-dir", metavar="DIR", help="CIFAR-10 of TensorFlow Datasets; random images if not given")
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (%(default)s)")
     parser.add_argument("--peer", choices=list(PEERS), help="another library, which has to be installed")
-    parser.add_argument("--json", action="store_true", help="the last line is JSON")
+    add_repeats(parser, 5)
     given = parser.parse_args(arguments)
     keras.utils.set_random_seed(0)
     network = find_backbone(given.backbone)((32, 32, 3))
@@ -41,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = [{**PEERS, "adap_tf": ours}[name](network, image, label, given.steps, given.batch_size) for name in names]
     for name, run in zip(names, runs, strict=True):
         print(f"{name:<10} mean rise of the loss {rise(run(), network, image, label):.4f}")
-    report(timed(runs, given.repeats, warm_up=1), given.json, names)
+    passes = evaluation_passes(pgd(given.steps))
+    need = Need(forward_operations(network) * len(image) * passes)
+    seconds, limits = timed_with_limits(runs, [need], given.repeats, warm_up=1)
+    report(seconds, given.json, names, limits)
 
 
 def images(count: int, data_dir: str | None) -> tuple[np.ndarray, np.ndarray]:
@@ -61,8 +69,13 @@ def rise(scores: np.ndarray, network: keras.Model, image: np.ndarray, label: np.
 
 def ours(network: keras.Model, image: np.ndarray, label: np.ndarray, steps: int, batch_size: int) -> Run:
     """The evaluator of this project."""
-    evaluator = Evaluator(network, {"pgd": PGD(EPS, STEP_SIZE, steps)}, batch_size)
+    evaluator = Evaluator(network, {"pgd": pgd(steps)}, batch_size)
     return lambda: evaluator.scores(image, label)["pgd"][:, 0]
+
+
+def pgd(steps: int) -> PGD:
+    """This project's attack."""
+    return PGD(EPS, STEP_SIZE, steps)
 
 
 def two_logits(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -10,6 +10,7 @@ from tensorflow.python.ops import cond_v2  # the branches of a graph have no pub
 from adap_tf import adversary, finite, replicas
 from adap_tf.model import NORM
 from benchmarks.step import add_options, prepared
+from benchmarks.timing import add_json
 
 WEIGHTS, NETWORK = "gradients of the weights", "sums of BatchNorm"
 FINITE, GRADIENT = "whether all is finite", "norm of the gradient"
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     add_options(parser)
     parser.set_defaults(replicas=2)
-    parser.add_argument("--json", action="store_true", help="the last line is JSON")
+    add_json(parser)
     given = parser.parse_args(arguments)
     found = communicated(given)
     print(f"{'':<28}{'collectives':>12}{'bytes':>12}{'an example and task':>22}")

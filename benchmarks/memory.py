@@ -8,9 +8,9 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from adap_tf import METHODS
-from benchmarks.pipeline import peak_memory
+from benchmarks.input import peak_memory
 from benchmarks.step import add_options, stepper
-from benchmarks.timing import show
+from benchmarks.timing import add_repeats, changed, ratios, show
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,26 +24,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_options(parser)
     parser.set_defaults(method="pgd")
     parser.add_argument("--steps", type=int, default=3, help="(%(default)s)")
-    parser.add_argument("--repeats", type=int, default=8, help="processes of each method (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="the last line is JSON")
+    add_repeats(parser, 8, "processes of each method")
     given = parser.parse_args(arguments)
     names = [given.method, *given.methods]
     peaks = [[peak_of(name, given) for name in names] for _ in range(given.repeats)]
     base, *others = ([each / 2**20 for each in found] for found in zip(*peaks, strict=True))
     show(given.method, base, "MiB")
-    ratios = {
-        name: [a / b for a, b in zip(found, base, strict=True)] for name, found in zip(names[1:], others, strict=True)
-    }
-    for name, found in ratios.items():
+    to_base = {name: ratios(found, base) for name, found in zip(names[1:], others, strict=True)}
+    for name, found in to_base.items():
         show(f"{name} ratio", found)
     if given.json:
-        print(json.dumps({name: statistics.median(found) for name, found in ratios.items()}))
+        print(json.dumps({name: statistics.median(found) for name, found in to_base.items()}))
 
 
 def peak_of(method: str, given: argparse.Namespace) -> int:
     """Bytes that a process of its own holds at the most."""
     with ProcessPoolExecutor(1, get_context("spawn")) as alone:
-        return alone.submit(peak, argparse.Namespace(**{**vars(given), "method": method})).result()
+        return alone.submit(peak, changed(given, method=method)).result()
 
 
 def peak(given: argparse.Namespace) -> int:

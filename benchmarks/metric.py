@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 from adap_tf.metrics import average_precision
-from benchmarks.timing import report, timed
+from benchmarks.timing import add_repeats, report, timed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -18,8 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "own function on the same arrays, in turn, with the ratio pair by pair. Both have to give the same value.",
     )
     parser.add_argument("--scores", type=int, default=10**7, help="(%(default)s)")
-    parser.add_argument("--repeats", type=int, default=8, help="timed runs of each (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="the last line is JSON")
+    add_repeats(parser, 8)
     given = parser.parse_args(arguments)
     rng = np.random.default_rng(0)
     label = (rng.uniform(size=given.scores) < 0.05).astype(np.float32)

@@ -12,7 +12,7 @@ from adap_tf.methods import estimator_key
 from adap_tf.model import AdversarialModel
 from adap_tf.scored import ADVERSARIAL, CLEAN, Scored
 from benchmarks.step import add_options, prepared, stepper
-from benchmarks.timing import show, timed
+from benchmarks.timing import add_repeats, changed, ratios, show, timed
 
 ALLOWED = 1.05
 """A method with a clean and an attacked pass may take as long as `pgd` and so many steps of `ce`."""
@@ -26,23 +26,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"ratios, turn by turn: of the step to pgd + {ALLOWED} ce, and of the terms to the step.",
     )
     add_options(parser)
-    parser.add_argument("--repeats", type=int, default=12, help="timed steps of each (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="the last line is JSON")
+    add_repeats(parser, 12, "timed steps of each")
     given = parser.parse_args(arguments)
     names = (given.method, "pgd", "ce")
-    steps = [stepper(argparse.Namespace(**{**vars(given), "method": name})) for name in names]
+    steps = [stepper(changed(given, method=name)) for name in names]
     seconds = timed([*steps, terms_alone(given)], given.repeats)
     for name, found in zip((*names, "terms"), seconds, strict=True):
         show(name, found, "s")
-    turns = list(zip(*seconds, strict=True))
-    ratios = {
-        "bound": [step / (pgd + ALLOWED * ce) for step, pgd, ce, _ in turns],
-        "terms_share": [terms / step for step, _, _, terms in turns],
-    }
-    for name, found in ratios.items():
+    step, pgd, ce, terms = seconds
+    allowed = [one + ALLOWED * other for one, other in zip(pgd, ce, strict=True)]
+    shares = {"bound": ratios(step, allowed), "terms_share": ratios(terms, step)}
+    for name, found in shares.items():
         show(name, found)
     if given.json:
-        print(json.dumps({name: statistics.median(found) for name, found in ratios.items()}))
+        medians = {name: statistics.median(found) for name, found in {"seconds": step, **shares}.items()}
+        print(json.dumps({**medians, "repeats": given.repeats}))
 
 
 def terms_alone(given: argparse.Namespace) -> Callable[[], None]:
@@ -51,7 +49,7 @@ def terms_alone(given: argparse.Namespace) -> Callable[[], None]:
     Its call and the way back to Python count too, so it takes longer than as a part of the step.
     """
     # Any network will do: it only says how many scores an example has.
-    model, batch, _ = prepared(argparse.Namespace(**{**vars(given), "backbone": "mlp", "replicas": 1}))
+    model, batch, _ = prepared(changed(given, backbone="mlp", replicas=1))
     assert isinstance(model.attack, PGD)
     scores = tf.random.stateless_normal([2 + model.attack.steps, *batch["label"].shape], seed=(0, 0))
     step = tf.function(lambda: of_scores(model, batch, tf.unstack(scores)))

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from adap_tf import export_saved_model
 from adap_tf.backbones import find_backbone
-from benchmarks.timing import report, timed
+from benchmarks.timing import add_repeats, report, timed
 from train.inputs import Told, batches_of
 from train.listing import Csv, Layout
 from train.predict import scored
@@ -30,8 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--backbone", default="resnet18_cifar", help="(%(default)s)")
     parser.add_argument("--images", type=int, default=512, help="of 32×32 pixels, in colours (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=256, help="(%(default)s)")
-    parser.add_argument("--repeats", type=int, default=10, help="timed runs of each (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="the last line is JSON")
+    add_repeats(parser, 10)
     given = parser.parse_args(arguments)
     keras.utils.set_random_seed(0)
     image = np.random.default_rng(0).integers(0, 256, (given.images, 32, 32, 3), np.uint8)

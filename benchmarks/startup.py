@@ -1,13 +1,15 @@
 """Seconds from the command until training runs: `python -m benchmarks.startup`."""
 
 import argparse
+import functools
+import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.timing import report, timed
+from benchmarks.timing import add_repeats, report, timed
 from train import main as command
 from train.monitor import TIMED, WARM_UP
 
@@ -17,22 +19,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.startup",
         description="Starts train/main.py on digits in a fresh process, again and again, and times it until it says "
-        f"how fast it is, which is after {WARM_UP + TIMED} steps; then stops it.",
+        f"how fast it is, which is after {WARM_UP + TIMED} steps; then stops it. Beside it the same with options of "
+        "that command, in turn, with the ratio pair by pair.",
     )
-    parser.add_argument("--repeats", type=int, default=8, help="starts (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="the last line is JSON")
+    parser.add_argument("--versus", metavar="OPTIONS", help="options of train/main.py, in one string")
+    add_repeats(parser, 8, "starts")
     given = parser.parse_args(arguments)
-    report(timed([start], given.repeats, warm_up=1), given.json)
+    options = [[]] if given.versus is None else [[], shlex.split(given.versus)]
+    starts = [functools.partial(start, *words) for words in options]
+    report(timed(starts, given.repeats, warm_up=1), given.json, ("start", "versus"))
 
 
-def start() -> None:
-    """A run until its first line, which tells the speed.
+def start(*options: str) -> None:
+    """A run with these options until its first line, which tells the speed.
 
     Raises:
         RuntimeError: it printed something else.
     """
     with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, str(Path(command.__file__)), "--out", str(Path(folder, "run"))]
+        words = [sys.executable, str(Path(command.__file__)), *options, "--out", str(Path(folder, "run"))]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert process.stdout is not None
         line = process.stdout.readline()

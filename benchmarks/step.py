@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import importlib.util
-import shlex
 import statistics
 import subprocess
 import sys
@@ -18,9 +17,11 @@ import tensorflow as tf
 from adap_tf import METHODS, AdversarialModel
 from adap_tf.backbones import find_backbone
 from adap_tf.data import Examples, Sampler, training_batches
-from benchmarks.timing import report, timed
+from benchmarks.limit import Need, forward_operations, step_passes, timed_with_limits
+from benchmarks.timing import add_repeats, add_versus, report, variants
 from train.workers import make_strategy
 
+SHAPE = (32, 32, 3)
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 RELEASED = {"ce": (0.19, 0.23), "pgd": (0.86, 0.96), "adap_ln": (1.12, 1.24)}
 """Seconds of a step of the authors' PyTorch code, by method: ResNet-18, 128 images, two cores."""
@@ -31,33 +32,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.step",
         description="Times training steps on random colour images of 32×32, the attack included, input excluded. Two "
-        "variants are timed in turn, and their ratio is taken pair by pair.",
+        "variants are timed in turn, and their ratio is taken pair by pair; so is that to the arithmetic limit.",
     )
     add_options(parser)
-    parser.add_argument("--repeats", type=int, default=12, help="timed steps of each variant (%(default)s)")
+    add_repeats(parser, 12, "timed steps of each variant")
     other = parser.add_mutually_exclusive_group()
-    other.add_argument("--versus", metavar="OPTIONS", help="the same with these options changed, in one string")
+    add_versus(other)
     other.add_argument("--peer", choices=["torch"], help=f"a step in PyTorch, of {', '.join(RELEASED)}")
-    parser.add_argument("--json", action="store_true", help="the last line is JSON")
     given = parser.parse_args(arguments)
     if given.peer is not None:
         return beside_torch(given)
-    variants = [given]
-    if given.versus is not None:
-        variants.append(parser.parse_args(shlex.split(given.versus), argparse.Namespace(**vars(given))))
-    report(timed([stepper(variant) for variant in variants], given.repeats), given.json)
+    compared = variants(parser, given)
+    steps, needs = [stepper(variant) for variant in compared], [need(variant) for variant in compared]
+    seconds, limits = timed_with_limits(steps, needs, given.repeats)
+    report(seconds, given.json, limits=limits)
 
 
 def beside_torch(given: argparse.Namespace) -> None:
     """Times the step and PyTorch's in turn, and says whether that one is as fast as the authors' code."""
     with torch_step(given) as peer:
-        seconds = timed([stepper(given), peer], given.repeats)
+        seconds, limits = timed_with_limits([stepper(given), peer], [need(given)], given.repeats)
     if (given.backbone, given.batch_size) == ("resnet18", 128):
-        print(compared(statistics.median(seconds[1]), *RELEASED[given.method]))
-    report(seconds, given.json, ("adap_tf", "torch"))
+        print(judged(statistics.median(seconds[1]), *RELEASED[given.method]))
+    report(seconds, given.json, ("step", "torch's step"), limits)
 
 
-def compared(median: float, low: float, high: float) -> str:
+def judged(median: float, low: float, high: float) -> str:
     """Whether a peer's step is within 10% of the seconds that the released code takes on two cores."""
     within = "within" if 0.9 * low <= median <= 1.1 * high else "NOT within"
     return f"PyTorch's step is {within} 10% of the released code's, {low} to {high} s on two cores"
@@ -94,11 +94,16 @@ def answered(process: subprocess.Popen[str]) -> None:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What is trained, and on how many replicas."""
     parser.add_argument("--method", default="adap_ln", choices=list(METHODS))
+    parser.add_argument("--rows", type=int, default=1000, help="positives of each task in a table (%(default)s)")
+    add_network_options(parser)
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """A network, and what it computes with."""
     parser.add_argument("--backbone", default="resnet18", help="(%(default)s)")
     parser.add_argument("--precision", default="float32", choices=list(POLICIES))
     parser.add_argument("--tasks", type=int, default=1, help="logits of the network (%(default)s)")
-    parser.add_argument("--batch-size", type=int, default=128, help="(%(default)s)")
-    parser.add_argument("--rows", type=int, default=1000, help="positives of each task in a table (%(default)s)")
+    parser.add_argument("--batch-size", type=int, default=128, help="of all replicas (%(default)s)")
     parser.add_argument("--replicas", type=int, default=1, help="devices; one number a process, and 1 (%(default)s)")
 
 
@@ -118,25 +123,39 @@ def stepper(given: argparse.Namespace) -> Callable[[], None]:
     return take
 
 
+def need(given: argparse.Namespace) -> Need:
+    """The operations of a step."""
+    return Need(forward_operations(built(given)) * given.batch_size * step_passes(given.method), given.precision)
+
+
 def prepared(given: argparse.Namespace) -> tuple[AdversarialModel, Any, tf.distribute.Strategy]:
     """A model of these options, a batch of random images, and the strategy under which they meet."""
     keras.utils.set_random_seed(0)
-    rng = np.random.default_rng(0)
-    size = 4 * given.batch_size
-    label = rng.uniform(size=(size, given.tasks)) < 0.3
-    examples = Examples(rng.uniform(size=(size, 32, 32, 3)).astype(np.float32), label)
+    examples = random_examples(4 * given.batch_size, given.tasks)
     strategy = make_strategy(given.replicas)
     with strategy.scope():
-        keras.config.set_dtype_policy(POLICIES[given.precision])
-        network = find_backbone(given.backbone)((32, 32, 3), given.tasks)
-        keras.config.set_dtype_policy("float32")
-        model = AdversarialModel(network, given.method, [given.rows] * given.tasks, l2=2e-4)
+        model = AdversarialModel(built(given), given.method, [given.rows] * given.tasks, l2=2e-4)
         model.compile(keras.optimizers.Adam(1e-4, epsilon=1e-8))
     sampler = Sampler(examples.label, given.batch_size, given.batch_size // 2)
     batches = strategy.distribute_datasets_from_function(
         lambda _: training_batches(examples, sampler, parts=given.replicas)
     )
     return model, next(iter(batches)), strategy
+
+
+def built(given: argparse.Namespace) -> keras.Model:
+    """The network of these options."""
+    keras.config.set_dtype_policy(POLICIES[given.precision])
+    network = find_backbone(given.backbone)(SHAPE, given.tasks)
+    keras.config.set_dtype_policy("float32")
+    return network
+
+
+def random_examples(size: int, tasks: int) -> Examples:
+    """Random images, three in ten of a positive of each task."""
+    rng = np.random.default_rng(0)
+    label = rng.uniform(size=(size, tasks)) < 0.3
+    return Examples(rng.uniform(size=(size, *SHAPE)).astype(np.float32), label)
 
 
 if __name__ == "__main__":
