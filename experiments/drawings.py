@@ -9,14 +9,14 @@ from matplotlib import pyplot as plt
 from experiments import published
 from experiments.cells import Cell, Entry
 from experiments.gather import numbers_of
-from experiments.measures import Number, curves, home
-from experiments.study import Run, Study
+from experiments.measures import MEASURES, TRANSFER, Number, curves
+from experiments.store import Run
+from experiments.study import Study
 from train import figures, ranking_figures
 from train.evaluated import Evaluated, read_evaluation
 from train.figures import save_with_legend
 from train.trade_off import Point, front
 
-TRANSFER = "transfer"
 Drawing = Callable[[str, Entry, Study, Path], list[Path]]
 
 
@@ -51,7 +51,7 @@ def of_ranking(draw: Callable[..., None]) -> Drawing:
         paths = []
         for cell in study.cells(entry):
             run = next(iter(study.of_cell(cell, entry).values()))[0]
-            if run.folder.finished() and (scores := scores_of(run)):
+            if MEASURES[entry.measure].shows(run) and (scores := scores_of(run)):
                 label, clean, attacked = (scores[key][:, 0] for key in ("label", "clean", TRANSFER))
                 paths.append(out / f"{name}-{slug(cell.method)}.png")
                 title = f"{cell.method}, {run.config.data}, {run.config.positive!r}"
@@ -63,7 +63,7 @@ def of_ranking(draw: Callable[..., None]) -> Drawing:
 
 def scores_of(run: Run) -> Mapping[str, np.ndarray] | None:
     """Test labels and the scores of a run under each threat, None if they were taken away."""
-    evaluation = read_evaluation(home(run, last=False))
+    evaluation = read_evaluation(run.home())
     return Evaluated(evaluation, next(iter(evaluation.results["runs"]))).scores()
 
 
