@@ -138,6 +138,11 @@ ORDER = (
     "experiments.drawings",
     "experiments.estimate",
     "experiments.command",
+    "experiments.keep",
+    "experiments.orderings",
+    "experiments.recorded",
+    "experiments.learning",
+    "experiments.results",
     "experiments.__main__",
 )
 ORDERED = ("adap_tf", "train", "tuning", "experiments")
