@@ -1,6 +1,6 @@
 """The figures: what is drawn of an entry's runs, with the project's own figures where it has them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from experiments.study import Study
 from train import figures, ranking_figures
 from train.evaluated import Evaluated, read_evaluation
 from train.figures import save_with_legend
+from train.run_folder import Row
 from train.trade_off import Point, front
 
 Drawing = Callable[[str, Entry, Study, Path], list[Path]]
@@ -97,6 +98,18 @@ def loss_curves(name: str, entry: Entry, study: Study, out: Path) -> list[Path]:
         axes.set(xlabel="epoch", ylabel="training loss", title=cell.column)
         paths.append(saved(figure, out / f"{name}-{slug(cell.column)}.png"))
     return paths
+
+
+def learning_curves(histories: Mapping[str, Sequence[Row]], path: Path) -> Path:
+    """Robust and clean validation AP by epoch, each on a scale of its own; the figure's path."""
+    figure, both = plt.subplots(1, 2, figsize=(10.5, 3.6), layout="constrained")
+    for part, axes in zip(("robust", "clean"), both, strict=True):
+        for name, rows in histories.items():
+            epochs, marker = [row["epoch"] for row in rows], "o" if len(rows) == 1 else None
+            label = name if axes is both[0] else None
+            axes.plot(epochs, [row[f"{part}_ap"] for row in rows], marker=marker, label=label)
+        axes.set(xlabel="epoch", ylabel=f"{part} validation AP")
+    return saved(figure, path)
 
 
 def saved(figure: plt.Figure, path: Path) -> Path:

@@ -8,13 +8,13 @@ from pathlib import Path
 import train  # noqa: F401  # before TensorFlow
 from experiments import learning, orderings, published, recorded
 from experiments.cells import ABLATION, Entry
+from experiments.drawings import learning_curves
 from experiments.entries import ENTRIES
 from experiments.gather import numbers_of, sheet_of
 from experiments.measures import MEASURES, evaluated
 from experiments.scales import SCALES
 from experiments.sheet import aligned
 from experiments.study import Study
-from train import figures
 from train.command import ended
 from train.options import Parser
 from train.run_folder import write_text
@@ -31,9 +31,11 @@ written by hand.
 CURVES = """\
 ## Learning curves
 
-From how many steps and images on the paper's ordering shows: {names}, validation data after each epoch.
+From how many steps and images on the paper's ordering shows: {names}, validation data after each epoch. The
+learning rate falls to a tenth after half of all steps and again after three quarters, so the curve of a run that ends
+earlier is another one.
 
-![Validation AP of {names}, clean and robust, and the training objective, by epoch]({figure})
+![Robust and clean validation AP of {names}, by epoch]({figure})
 """
 
 
@@ -52,9 +54,8 @@ def write(arguments: Sequence[str] | None) -> None:
     paths = [docs / "results.md"]
     write_text(paths[0], page(docs / "results"))
     if runs := learning.read(docs / "results" / "long"):
-        paths.append(docs / FIGURE)
-        paths[-1].parent.mkdir(exist_ok=True)
-        figures.training_curves({name: run.history() for name, run in runs.items()}, paths[-1])
+        (docs / FIGURE).parent.mkdir(exist_ok=True)
+        paths.append(learning_curves({name: run.history() for name, run in runs.items()}, docs / FIGURE))
     for path in paths:
         print(f"{'written':<12}{path}")
 
