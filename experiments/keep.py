@@ -18,6 +18,9 @@ EVALUATION = "evaluation/results.json"
 KEPT = ("config.json", "data.json", "metrics.csv", "results.json", "stopped.json", EVALUATION, f"last/{EVALUATION}")
 """The files of a run that tables are made of: no weights, scores or figures."""
 
+CURVES = "budget"
+"""The bulk of an evaluation, which no table needs; the setting of that name is a number and stays."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; the exit status."""
@@ -62,19 +65,20 @@ def _copy(file: Path, there: Path, store: Path) -> None:
         return
     if (content := read_json(file)) is None:
         raise UsageError(f"RUN: {file} is damaged; leave that run out")
-    write_json(there, placeless(content, store))
+    write_json(there, light(content, store))
 
 
-def placeless(value: Any, store: Path) -> Any:
-    """What a JSON file holds, with paths in the store as they are from there, and of other paths the last name.
+def light(value: Any, store: Path) -> Any:
+    """What a JSON file holds, without curves, with paths in the store as they are from there, the last name of others.
 
-    >>> placeless({"init_from": "/a/store/ce-seed0", "data_dir": "/data/cifar", "eps": 0.1}, Path("/a/store"))
-    {'init_from': 'ce-seed0', 'data_dir': 'cifar', 'eps': 0.1}
+    >>> light({"init_from": "/a/store/ce-seed0", "data_dir": "/data/cifar", "budget": {"8": []}}, Path("/a/store"))
+    {'init_from': 'ce-seed0', 'data_dir': 'cifar'}
     """
     if isinstance(value, dict):
-        return {name: placeless(each, store) for name, each in value.items()}
+        bulk = {name for name, each in value.items() if name == CURVES and isinstance(each, dict)}
+        return {name: light(each, store) for name, each in value.items() if name not in bulk}
     if isinstance(value, list):
-        return [placeless(each, store) for each in value]
+        return [light(each, store) for each in value]
     if not isinstance(value, str):
         return value
     inner = value.replace(f"{store}/", "")

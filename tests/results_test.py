@@ -44,6 +44,7 @@ def evaluate(run, ap):
     attacker = [] if lender == run.folder.path else ["--attacker", str(lender)]
     settings = parse([str(run.folder.path), "--threats", "clean,pgd,apgd", "--quick", *attacker])[0]
     part = {"interval": [ap - 0.0125, ap + 0.01], "ap_at_prevalence": {}, "precision_at_recall": {}}
+    part["budget"] = {"automobile": {"ap": [ap] * 100}}
     told = {"path": str(run.folder.path), "tasks": ["automobile"], "limits": {}, "twice_the_steps": {}, "notes": []}
     told |= {"warnings": [], "threats": {"pgd": {**part, "ap": ap}, "clean": {**part, "ap": 0.5}}}
     written = {"settings": settings.resolved(), "runs": {run.folder.path.name: told}, "differences": []}
@@ -170,7 +171,9 @@ def test_the_small_files_are_kept_without_paths(tmp_path, store, capsys):
     (ap,) = (path for path in out.iterdir() if "-ap-" in path.name)
     start = json.loads((ap / "config.json").read_text())["init_from"]
     assert start == "cifar10-automobile-ce-learning_rate_0.001-seed0"
-    assert json.loads((ap / keep.EVALUATION).read_text())["settings"]["attacker"] == start
+    evaluation = json.loads((ap / keep.EVALUATION).read_text())
+    assert (evaluation["settings"]["attacker"], evaluation["settings"]["budget"]) == (start, 100)
+    assert "budget" not in evaluation["runs"][ap.name]["threats"]["pgd"]
     told = json.loads((out / "stopped" / "stopped.json").read_text())["reason"]
     assert told == "P was not finite; the last checkpoint is stopped/checkpoints/step-1"
 
@@ -233,13 +236,16 @@ def test_the_page_has_tables_orderings_searches_and_curves(docs):
         "\n## table10\n",
         "\n| cifar10, automobile | TRADES   | 1   | 0.3000            | 0.5000           | 1     | 15.0    | "
         "selected, by robust AP |\n",
+        "\n| cifar10, automobile | TRADES   | 4   | 0.2000            | 0.5000           | 1     | 15.0    | "
+        "                       |\n",
         "selected, by clean AP",
         "(positives): train 512 (51), validation 512 (51), test 512 (51). Network small_cnn, float32, 12 epochs of 4 ",
         "\n- 14 runs: 3.5 hours of training, validation included, and 0.7 hours of evaluation;",
         "\n- Versions: python 3.11.7, tensorflow 2.21.0. ",
         "\n## Learning curves\n",
         f"]({results.FIGURE})",
-        "\n- AdAP_LPN is ahead of PGD and TRADES for good from epoch 1 on, after 4 steps, in which 512 images were ",
+        "\n- AdAP_LPN is ahead of PGD and TRADES for good from epoch 1 on, after 4 steps, in which 512 images were "
+        "drawn; at the end by 0.1000.\n",
         "\n| 2     | 8     | 0.2000 | 0.1000 | 0.3000   |\n",
         "\n| TRADES   | 4 | 2              | 0.1000            | 0.5000     | 0.0900   | 0.2               |\n",
         "Network small_cnn, bfloat16, 2 epochs of 4 steps",
