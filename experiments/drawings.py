@@ -1,6 +1,6 @@
 """The figures: what is drawn of an entry's runs, with the project's own figures where it has them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +9,15 @@ from matplotlib import pyplot as plt
 from experiments import published
 from experiments.cells import Cell, Entry
 from experiments.gather import numbers_of
-from experiments.measures import Number, curves, home
-from experiments.study import Run, Study
+from experiments.measures import MEASURES, TRANSFER, Number, curves
+from experiments.store import Run
+from experiments.study import Study
 from train import figures, ranking_figures
 from train.evaluated import Evaluated, read_evaluation
 from train.figures import save_with_legend
+from train.run_folder import Row
 from train.trade_off import Point, front
 
-TRANSFER = "transfer"
 Drawing = Callable[[str, Entry, Study, Path], list[Path]]
 
 
@@ -51,7 +52,7 @@ def of_ranking(draw: Callable[..., None]) -> Drawing:
         paths = []
         for cell in study.cells(entry):
             run = next(iter(study.of_cell(cell, entry).values()))[0]
-            if run.folder.finished() and (scores := scores_of(run)):
+            if MEASURES[entry.measure].shows(run) and (scores := scores_of(run)):
                 label, clean, attacked = (scores[key][:, 0] for key in ("label", "clean", TRANSFER))
                 paths.append(out / f"{name}-{slug(cell.method)}.png")
                 title = f"{cell.method}, {run.config.data}, {run.config.positive!r}"
@@ -63,7 +64,7 @@ def of_ranking(draw: Callable[..., None]) -> Drawing:
 
 def scores_of(run: Run) -> Mapping[str, np.ndarray] | None:
     """Test labels and the scores of a run under each threat, None if they were taken away."""
-    evaluation = read_evaluation(home(run, last=False))
+    evaluation = read_evaluation(run.home())
     return Evaluated(evaluation, next(iter(evaluation.results["runs"]))).scores()
 
 
@@ -97,6 +98,18 @@ def loss_curves(name: str, entry: Entry, study: Study, out: Path) -> list[Path]:
         axes.set(xlabel="epoch", ylabel="training loss", title=cell.column)
         paths.append(saved(figure, out / f"{name}-{slug(cell.column)}.png"))
     return paths
+
+
+def learning_curves(histories: Mapping[str, Sequence[Row]], path: Path) -> Path:
+    """Robust and clean validation AP by epoch, each on a scale of its own; the figure's path."""
+    figure, both = plt.subplots(1, 2, figsize=(10.5, 3.6), layout="constrained")
+    for part, axes in zip(("robust", "clean"), both, strict=True):
+        for name, rows in histories.items():
+            epochs, marker = [row["epoch"] for row in rows], "o" if len(rows) == 1 else None
+            label = name if axes is both[0] else None
+            axes.plot(epochs, [row[f"{part}_ap"] for row in rows], marker=marker, label=label)
+        axes.set(xlabel="epoch", ylabel=f"{part} validation AP")
+    return saved(figure, path)
 
 
 def saved(figure: plt.Figure, path: Path) -> Path:

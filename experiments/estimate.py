@@ -14,10 +14,10 @@ from adap_tf.data import Examples, training_batches
 from experiments import published
 from experiments.cells import ALL, GROUPS, Entry
 from experiments.gather import missing
-from experiments.measures import MEASURES
-from experiments.study import Run, Study, unique
+from experiments.store import Run, unique
+from experiments.study import Study
 from experiments.without_runs import NAMES
-from experiments.work import evaluation
+from experiments.work import evaluations
 from train.building import make_model, make_sampler
 from train.config import Config
 from train.sources import Splits
@@ -88,11 +88,9 @@ def weight(config: Config) -> float:
     return of_method * PIXELS.get(config.data or "", 32 * 32) / 32**2 * config.batch_size / 128
 
 
-def evaluations(study: Study, entry: Entry) -> int:
+def unevaluated(study: Study, entry: Entry) -> int:
     """How many runs are still to be evaluated."""
-    measure = MEASURES[entry.measure]
-    runs = study.shown(entry, anyway=True) if measure.threat else []
-    return sum(not evaluation(run, measure.last).done() for run in runs)
+    return sum(not job.done() for job in evaluations(study, entry, anyway=True)) if entry.cells else 0
 
 
 def measured(config: Config) -> float:
@@ -129,7 +127,7 @@ def told(name: str, entry: Entry, study: Study, seconds: float) -> Iterator[str]
     gone = missing(entry, study)
     yield f"\n{name}, {entry.title}; scale {study.scale.name}"
     yield from table(plans(study, entry), seconds)
-    yield f"evaluations left: {evaluations(study, entry) if entry.cells else 0}"
+    yield f"evaluations left: {unevaluated(study, entry)}"
     for data, problem in gone.items():
         yield f"missing: {data}: {problem}; docs/data.md says how to get it; the other columns come without it"
 

@@ -33,9 +33,7 @@ def numbers_of(cell: Cell, entry: Entry, study: Study) -> dict[str, Number]:
     """What a cell shows; nothing if all runs of one of its tasks were given up."""
     measure: Measure = MEASURES[entry.measure]
     runs = study.of_cell(cell, entry)
-    return aggregated(
-        {task: [measure.read(run) for run in each if run.folder.finished()] for task, each in runs.items()}
-    )
+    return aggregated({task: [measure.read(run) for run in each if measure.shows(run)] for task, each in runs.items()})
 
 
 def titled(entry: Entry, study: Study) -> str:
@@ -58,10 +56,22 @@ def notes(entry: Entry, study: Study) -> Iterator[str]:
     if entry.note:
         yield entry.note
     yield from standing_in(study)
-    if given_up := [run.folder.path.name for run in study.shown(entry) if run.folder.stopped.exists()]:
-        yield f"given up, numbers not finite: {', '.join(given_up)}"
+    yield from given_up(entry, study)
     for data, problem in missing(entry, study).items():
         yield f"{data} is missing: {problem}; docs/data.md says how to get it"
+
+
+def given_up(entry: Entry, study: Study) -> Iterator[str]:
+    """Which runs have no numbers, and why."""
+    lost: dict[str, list[str]] = {}
+    for run in study.shown(entry):
+        if cause := MEASURES[entry.measure].given_up(run):
+            lost.setdefault(cause, []).append(run.folder.path.name)
+    if own := [cause for cause, names in lost.items() if cause in names]:
+        yield f"given up, numbers not finite: {', '.join(own)}"
+    for cause, names in lost.items():
+        if others := [name for name in names if name != cause]:
+            yield f"given up, since {cause} was, whose network is needed: {', '.join(others)}"
 
 
 def standing_in(study: Study) -> Iterator[str]:
@@ -71,7 +81,8 @@ def standing_in(study: Study) -> Iterator[str]:
 
 
 def missing(entry: Entry, study: Study) -> dict[str, str]:
-    """Why data sets that an entry asks for cannot be had, by name."""
-    tasks = [task for cell in entry.cells if study.runs_cell(cell, entry.exact) for task in study.tasks(cell)]
+    """Why data sets that an entry still asks for cannot be had, by name."""
+    cells = [c for c in entry.cells if study.runs_cell(c, entry.exact) and not study.ready(c, entry)]
+    tasks = [task for cell in cells for task in study.tasks(cell)]
     problems = {task.partition("/")[0]: study.splits(task) for task in tasks}
     return {data: str(problem) for data, problem in problems.items() if isinstance(problem, UsageError)}

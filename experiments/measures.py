@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.study import Run
+from experiments.store import Run
 from train.evaluated import read_evaluation
 from train.trade_off import aps
 
+TRANSFER = "transfer"
 Parts = dict[str, float]
 
 
@@ -39,15 +39,22 @@ class Measure:
     last: bool = False
     digits: int = 4
 
+    def given_up(self, run: Run) -> str | None:
+        """The run whose numbers were not finite, so that there is nothing to show of this one."""
+        return run.given_up(attacked=self.threat == TRANSFER)
 
-def home(run: Run, last: bool) -> Path:
-    """Where a run's evaluation lies: that of its selected network, or of its last one."""
-    return (run.folder.path / "last" if last else run.folder.path) / "evaluation"
+    def shows(self, run: Run) -> bool:
+        """Whether there is something to show of a run that is over."""
+        return self.given_up(run) is None and run.folder.finished() is not None
+
+    def ready(self, run: Run) -> bool:
+        """Whether a run that is over has been evaluated, if that is needed."""
+        return not (self.threat and self.shows(run)) or (run.home(self.last) / "results.json").exists()
 
 
 def evaluated(run: Run, last: bool = False) -> dict[str, Any]:
     """What the evaluation of a run says of it."""
-    (found,) = read_evaluation(home(run, last)).results["runs"].values()
+    (found,) = read_evaluation(run.home(last)).results["runs"].values()
     return found
 
 
@@ -92,7 +99,7 @@ def _training(run: Run) -> Parts:
 MEASURES: Mapping[str, Measure] = {
     "pgd": under("pgd"),
     "apgd": under("apgd"),
-    "transfer": under("transfer"),
+    TRANSFER: under(TRANSFER),
     "last": under("pgd", last=True),
     "theorem1": Measure(("R_nat", "R_bdy", "R_rob"), _theorem1, "pgd"),
     "validation": Measure(("Robust",), _validation),

@@ -45,7 +45,7 @@ class Sheet:
 
     def text(self) -> str:
         """The table in Markdown, aligned, the published value and the difference in each cell."""
-        tables = "\n\n".join("\n".join(_aligned(rows)) for rows in self._tables())
+        tables = "\n\n".join("\n".join(aligned(rows)) for rows in self._tables())
         legend = f"Each cell: here [published, difference]; {NONE}: not there, * contradicts another published number."
         lines = [f"# {self.name}", self.title, tables, legend, *(f"- {note}" for note in self._all_notes())]
         return "\n\n".join(line for line in lines if line) + "\n"
@@ -129,7 +129,8 @@ def signed(gap: float, digits: int) -> str:
     return f"{gap:+.{digits}f}".replace("-", "−")
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in Markdown, a line a row, the header first."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     return [lines[0], "| " + " | ".join("-" * width for width in widths) + " |", *lines[1:]]

@@ -1,7 +1,7 @@
 """Which runs an entry needs, where they lie, and what the selection chooses among them."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -10,34 +10,13 @@ import numpy as np
 
 from adap_tf.methods import METHODS
 from experiments.cells import ALL, ATTACKER, Cell, Entry
+from experiments.measures import MEASURES
 from experiments.scales import Scale, Values
+from experiments.store import Run, StoreFolder, unique
 from train.config import FAIR, Config
 from train.errors import UsageError
 from train.loop import SELECTED_BY
-from train.run_folder import RunFolder
 from train.sources import Splits, load_splits, run_name
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A run of the store.
-
-    Attributes:
-        config: the run.
-        folder: where it lies.
-        words: the method and what sets the run apart from its others, as its folder's name has it.
-        attacker: the folder of the run whose network lends a black-box attack its gradient.
-    """
-
-    config: Config
-    folder: RunFolder
-    words: str
-    attacker: RunFolder | None = None
-
-    @property
-    def over(self) -> bool:
-        """Whether it is finished, or was given up because its numbers were not finite."""
-        return self.folder.stopped.exists() or self.folder.finished() is not None
 
 
 class Study:
@@ -94,6 +73,12 @@ class Study:
         """Whether a task's data are there."""
         return not isinstance(self.splits(task), UsageError)
 
+    def ready(self, cell: Cell, entry: Entry) -> bool:
+        """Whether all that a cell shows and is selected by lies in the store, so that no data are needed."""
+        alone, measure = replace(entry, cells=(cell,)), MEASURES[entry.measure]
+        over = all(run.over for runs in self.stages(alone, anyway=True) for run in runs)
+        return over and all(map(measure.ready, self.shown(alone, anyway=True)))
+
     def runs_cell(self, cell: Cell, exact: bool) -> bool:
         """Whether the scale has a cell: its variation, and if no other class may stand in, its class."""
         tasks = [task for task in cell.tasks if self.scale.runs_class(task)]
@@ -122,14 +107,17 @@ class Study:
         own = {k: v for k, v in values.items() if k in self.scale.grid(method) or v != getattr(base, k)}
         config = replace(base, **own)
         words = [method, *(f"{name}_{value:g}" for name, value in sorted(own.items()))]
-        if lender := METHODS[method].pretrained:
-            start = self.selected(task, lender, seed)
+        lender = None
+        if first := METHODS[method].pretrained:
+            start = self.selected(task, first, seed)
             config, words = replace(config, init_from=str(start.folder.path)), [*words, "from", start.words]
+            lender = start.folder
         fair = replace(config, sampling=FAIR)
         if self.fair and fair.sampled_by != config.sampled_by:
             config, words = fair, [*words, FAIR]
         name = "-".join(words)
-        return Run(config, RunFolder(self.store / run_name(config, None, name, seed)), name)
+        folder = StoreFolder(self.store / run_name(config, None, name, seed))
+        return Run(config, folder, name, lender)
 
     def selected(self, task: str, method: str, seed: int) -> Run:
         """The run with the hyperparameters that the selection finds."""
@@ -185,9 +173,9 @@ class Study:
         yield self.shown(entry, anyway)
 
     def cells(self, entry: Entry, anyway: bool = False) -> list[Cell]:
-        """The cells that the scale has, and whose data are there unless they are wanted anyway."""
+        """The cells that the scale has, and that are done or whose data are there, unless they are wanted anyway."""
         own = [cell for cell in entry.cells if self.runs_cell(cell, entry.exact)]
-        return [cell for cell in own if anyway or all(map(self.has, self.tasks(cell)))]
+        return [cell for cell in own if anyway or self.ready(cell, entry) or all(map(self.has, self.tasks(cell)))]
 
     def _of_seed(self, cell: Cell, task: str, seed: int, entry: Entry) -> Run:
         method, base = ALL[cell.method], self._base(task)
@@ -201,8 +189,3 @@ class Study:
     def _base(self, task: str) -> Config:
         config = self.scale.config(task)
         return replace(config, data_dir=self._data_dirs.get(config.data or ""), download=self._download)
-
-
-def unique(runs: Iterable[Run]) -> list[Run]:
-    """The runs, each once."""
-    return list({run.folder.path: run for run in runs}.values())

@@ -13,8 +13,9 @@ import keras
 from filelock import Timeout
 
 from experiments.cells import Entry
-from experiments.measures import MEASURES, home
-from experiments.study import Run, Study
+from experiments.measures import MEASURES
+from experiments.store import Run
+from experiments.study import Study
 from train.errors import NonFiniteError, UsageError
 from train.evaluate import evaluated_and_reported
 from train.evaluated import read_evaluation
@@ -55,10 +56,20 @@ def complete(study: Study, entry: Entry) -> None:
     for runs in study.stages(entry):
         check_same(runs)
         finish([training(run) for run in runs])
+    finish(evaluations(study, entry))
+
+
+def evaluations(study: Study, entry: Entry, anyway: bool = False) -> list[Job]:
+    """The evaluations of the runs that an entry shows, unless they were given up.
+
+    Args:
+        study: the runs.
+        entry: the table or figure.
+        anyway: whether to count those too whose data are missing.
+    """
     measure = MEASURES[entry.measure]
-    if measure.threat:
-        runs = [run for run in study.shown(entry) if not run.folder.stopped.exists()]
-        finish([evaluation(run, measure.last) for run in runs])
+    runs = study.shown(entry, anyway) if measure.threat else []
+    return [evaluation(run, measure.last) for run in runs if measure.given_up(run) is None]
 
 
 def check_same(runs: Sequence[Run]) -> None:
@@ -68,7 +79,7 @@ def check_same(runs: Sequence[Run]) -> None:
         UsageError: it is another, as of an earlier version.
     """
     for run in runs:
-        if run.folder.config.exists() and (name := run.config.differing(run.folder.config_values())):
+        if run.folder.config.exists() and (name := run.differing()):
             raise UsageError(
                 f"--store: {run.folder.path} holds a run with another {name}; remove it, or give another --store"
             )
@@ -105,9 +116,13 @@ def training(run: Run) -> Job:
 
 
 def evaluation(run: Run, last: bool) -> Job:
-    """The evaluation of a run: of the network that was selected, or of the last epoch's."""
-    out, lender = home(run, last), run.attacker
-    attacker = None if lender is None or lender.path == run.folder.path else str(lender.path)
+    """The evaluation of a run: of the network that was selected, or of the last epoch's.
+
+    There is no black-box attack on the attacker itself, and none from one that was given up.
+    """
+    out, lender = run.home(last), run.attacker
+    lends = lender is not None and lender.path != run.folder.path and not lender.stopped.exists()
+    attacker = str(lender.path) if lender and lends else None
     black_box = ["--attacker", attacker] if attacker else []
     options = ["--out", str(out), "--threats", THREATS_LAST if last else THREATS, "--quick", *black_box]
     asked, *_ = parse([str(run.folder.path), *options])
@@ -116,8 +131,9 @@ def evaluation(run: Run, last: bool) -> Job:
         if not (out / "results.json").exists():
             return False
         found = read_evaluation(out).results["settings"]
+        own = run.beside(found.get("attacker"))
         # one with an attacker serves those who asked for none
-        return found == {**asked.resolved(), "attacker": attacker or found.get("attacker")}
+        return {**found, "attacker": own} == {**asked.resolved(), "attacker": attacker or own}
 
     def do() -> None:
         evaluated_and_reported([str(last_network(run) if last else run.folder.path), *options])
@@ -140,7 +156,9 @@ def last_network(run: Run) -> Path:
 
 @contextlib.contextmanager
 def helpers(count: int, arguments: Sequence[str], store: Path) -> Iterator[None]:
-    """Processes that run the same command beside this one, with an equal share of the cores; they end with it.
+    """Processes that run the same command beside this one, all with an equal share of the cores; they end with it.
+
+    Where there are any, TensorFlow must not have begun in this process, which would have all cores otherwise.
 
     Args:
         count: of them.
@@ -148,14 +166,14 @@ def helpers(count: int, arguments: Sequence[str], store: Path) -> Iterator[None]
         store: folder for what they print.
     """
     share = str(max(1, (os.cpu_count() or 1) // (count + 1)))
-    threads = {"TF_NUM_INTRAOP_THREADS": share, "TF_NUM_INTEROP_THREADS": share}
+    if count:
+        os.environ.update(TF_NUM_INTRAOP_THREADS=share, TF_NUM_INTEROP_THREADS=share)
     command = [sys.executable, "-m", "experiments", *arguments, "--helper"]
     with contextlib.ExitStack() as stack:
         started = []
         for number in range(count):
             log = stack.enter_context((store / f"helper-{number + 1}.log").open("w"))
-            process = subprocess.Popen(command, env={**os.environ, **threads}, stdout=log, stderr=subprocess.STDOUT)
-            started.append(process)
+            started.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
         try:
             yield
         finally:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from adap_tf.methods import METHODS
 from experiments import command, drawings, estimate, gather, study, work
 from experiments.cells import ALL, Cell
 from experiments.entries import ENTRIES
-from experiments.estimate import evaluations, plans, weight
+from experiments.estimate import plans, unevaluated, weight
 from experiments.measures import Number, aggregated
 from experiments.published import Published, read
 from experiments.scales import SCALES, Scale
@@ -230,7 +231,7 @@ def test_smoke_counts(tmp_path):
     found = plans(Study(SCALES["smoke"], tmp_path), ENTRIES["table2"])
     # TRADES with two λ, the other six once; 1,078 of 1,797 digits are trained on, 64 a step
     assert found["digits"][:3] == (8, 0, 8 * (1078 // 64))
-    assert evaluations(Study(SCALES["smoke"], tmp_path), ENTRIES["table2"]) == 7
+    assert unevaluated(Study(SCALES["smoke"], tmp_path), ENTRIES["table2"]) == 7
 
 
 def test_a_dry_run_tells_and_does_nothing(tmp_path, tiny, capsys):
@@ -310,9 +311,9 @@ def test_an_evaluation_without_the_attack_is_done_again_with_it(tmp_path, tiny, 
 def test_an_evaluation_with_other_settings_is_done_again(tmp_path, tiny, evaluated):
     assert call(tmp_path, "table5") == 0
     asked, of_tiny = len(evaluated.asked), Study(TINY, tmp_path / "store")
-    run, left = evaluated.asked[0][0], evaluations(of_tiny, ENTRIES["table5"])
+    run, left = evaluated.asked[0][0], unevaluated(of_tiny, ENTRIES["table5"])
     evaluated([run, "--out", f"{run}/evaluation", "--strict"])
-    assert evaluations(of_tiny, ENTRIES["table5"]) == left + 1
+    assert unevaluated(of_tiny, ENTRIES["table5"]) == left + 1
     assert call(tmp_path, "table5") == 0
     assert [arguments[0] for arguments in evaluated.asked[asked:]] == [run, run]
 
@@ -346,6 +347,63 @@ def test_a_run_whose_numbers_are_not_finite_is_given_up(tmp_path, tiny, capsys):
     begun = sum(tiny.begun.values())
     assert call(tmp_path, "table5") == 0
     assert sum(tiny.begun.values()) == begun
+
+
+def test_what_needs_a_run_that_was_given_up_is_given_up_too(tmp_path, tiny, evaluated, capsys):
+    tiny.problem = lambda config: NonFiniteError("CE at step 3") if (config.method, config.seed) == ("ce", 1) else None
+    assert call(tmp_path, "table2", "table4", "figure3") == 0
+    assert not [config for config in tiny.taken if (config.method, config.seed) == ("ap", 1)]
+    assert not [arguments for arguments in evaluated.asked if "-ap-" in arguments[0] and arguments[0].endswith("seed1")]
+    white, black = (lines(tmp_path / "out" / f"{name}.csv") for name in ("table2", "table4"))
+    for method, seeds in (("CE Min.", 1), ("AP Max.", 1), ("PGD", 2)):  # which need no attacker
+        cell = white["", method, "CIFAR-10 (average)", "Robust"]
+        assert (bool(cell["value"]), bool(cell["std"])) == (True, seeds > 1), method
+    assert black["", "PGD", "CIFAR-10 (average)", "Robust"]["std"] == ""
+    table2, table4, _ = capsys.readouterr().out.split("\n# ")[1:]
+    given_up = [line for line in table2.splitlines() if line.startswith("- given up")]
+    ce = [f"cifar10-{name}-ce-learning_rate_0.001-seed1" for name in ("airplane", "automobile")]
+    assert given_up[0] == f"- given up, numbers not finite: {', '.join(ce)}"
+    start = f"- given up, since {ce[0]} was, whose network is needed: cifar10-airplane-ap-gamma1_0.1-learning_rate"
+    assert given_up[1].startswith(start)
+    assert len(given_up) == 3
+    assert table4.count("-seed1 was, whose network is needed: ") == 2
+    assert "cifar10-airplane-pgd-learning_rate_0.001-seed1" in table4
+
+
+def test_a_table_without_its_attackers_has_no_numbers(tmp_path, tiny):
+    tiny.problem = lambda config: NonFiniteError("CE at step 3") if config.method == "ce" else None
+    assert call(tmp_path, "table4", "figure1") == 0
+    assert not any(line["value"] for line in lines(tmp_path / "out" / "table4.csv").values())
+
+
+def test_a_store_can_be_moved_and_what_is_finished_needs_no_data(tmp_path, tiny, evaluated, monkeypatch):
+    assert call(tmp_path, "table4", "table9") == 0
+    taken, asked = len(tiny.taken), len(evaluated.asked)
+    (tmp_path / "store").rename(tmp_path / "elsewhere")
+    for path in (tmp_path / "elsewhere").glob("*/scores.npz"):
+        path.unlink()
+
+    def gone(config, *_):
+        raise UsageError(f"--data-dir: no {config.data} here")
+
+    monkeypatch.setattr(study, "load_splits", gone)
+    before = [(tmp_path / "out" / name).read_text() for name in ("table4.csv", "table9.csv")]
+    assert call(tmp_path, "table4", "table9", "--store", str(tmp_path / "elsewhere")) == 0
+    assert [(tmp_path / "out" / name).read_text() for name in ("table4.csv", "table9.csv")] == before
+    assert "cifar10 is missing" not in (tmp_path / "out" / "table4.md").read_text()
+    assert (len(tiny.taken), len(evaluated.asked)) == (taken, asked)
+
+
+def test_what_is_not_evaluated_needs_data(tmp_path, tiny, monkeypatch, capsys):
+    assert call(tmp_path, "table5") == 0
+    monkeypatch.setattr(study, "load_splits", lambda config, *_: (_ for _ in ()).throw(UsageError("gone")))
+    (path,) = (tmp_path / "store").glob("cifar10-airplane-adap_mm-*-seed0/evaluation/results.json")
+    path.unlink()
+    assert call(tmp_path, "table5") == 0
+    table = lines(tmp_path / "out" / "table5.csv")
+    assert table["", "AdAP_MM", "CIFAR-10 (average)", "Robust"]["value"] == ""
+    assert table["", "AdAP_LN", "CIFAR-10 (average)", "Robust"]["value"]
+    assert "- cifar10 is missing: gone" in capsys.readouterr().out
 
 
 def test_fair_changes_the_baselines_alone(tmp_path, tiny):
@@ -505,9 +563,9 @@ def test_helpers_run_the_same_command_and_end_with_it(tmp_path, monkeypatch):
     started = []
 
     class Process:
-        def __init__(self, command, env, **_):
+        def __init__(self, command, **_):
             started.append(self)
-            self.command, self.env, self.ended = command, env, False
+            self.command, self.threads, self.ended = command, threads(), False
 
         def terminate(self):
             self.ended = True
@@ -515,9 +573,19 @@ def test_helpers_run_the_same_command_and_end_with_it(tmp_path, monkeypatch):
         def wait(self):
             assert self.ended
 
+    def threads():
+        return [os.environ[f"TF_NUM_{which}_THREADS"] for which in ("INTRAOP", "INTEROP")]
+
+    for which in ("INTRAOP", "INTEROP"):
+        monkeypatch.setenv(f"TF_NUM_{which}_THREADS", "8")
+    monkeypatch.setattr(work.os, "cpu_count", lambda: 6)
     monkeypatch.setattr(work.subprocess, "Popen", Process)
+    with work.helpers(0, [], tmp_path):
+        assert threads() == ["8", "8"]
     with work.helpers(2, ["table2", "--scale", "mini"], tmp_path):
         assert [each.command[-4:] for each in started] == [["table2", "--scale", "mini", "--helper"]] * 2
+        assert [each.threads for each in started] == [["2", "2"]] * 2
+        assert threads() == ["2", "2"]  # this process' share, too
         assert not any(each.ended for each in started)
     assert all(each.ended for each in started)
 

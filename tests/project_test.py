@@ -130,8 +130,9 @@ ORDER = (
     "experiments.scales",
     "experiments.cells",
     "experiments.entries",
-    "experiments.study",
+    "experiments.store",
     "experiments.measures",
+    "experiments.study",
     "experiments.work",
     "experiments.sheet",
     "experiments.gather",
@@ -139,6 +140,11 @@ ORDER = (
     "experiments.drawings",
     "experiments.estimate",
     "experiments.command",
+    "experiments.keep",
+    "experiments.orderings",
+    "experiments.recorded",
+    "experiments.learning",
+    "experiments.results",
     "experiments.__main__",
 )
 ORDERED = ("adap_tf", "train", "tuning", "experiments")
