@@ -58,7 +58,7 @@ EVERYTHING = Reach()
 
 
 def perturbed(
-    network: Callable[..., tf.Tensor],
+    network: Callable[[tf.Tensor], tf.Tensor],
     attack: Attack,
     term: Term,
     image: tf.Tensor,
@@ -72,11 +72,11 @@ def perturbed(
 ) -> tf.Tensor:
     """Images as the attack leaves them, `[b, ...]`.
 
-    Where the term is pointwise, every example is attacked for itself. The network is in inference mode, and moves
-    nothing; the estimator of a joint term moves with every look at the scores, unless it only peeks.
+    Where the term is pointwise, every example is attacked for itself. The estimator of a joint term moves with every
+    look at the scores, unless it only peeks.
 
     Args:
-        network: images to logits `[b, C]`.
+        network: images to logits `[b, C]`, in inference mode, such as `Lean.at_rest` gives.
         attack: how to ascend.
         term: what to ascend.
         image: `[b, ...]` in [0, 1].
@@ -89,7 +89,7 @@ def perturbed(
     """
     still = batch if term.joint and batch is not None else Scored.of({}, label)
     if CLEAN in term.views:
-        still = still.with_scores({CLEAN: network(image, training=False)})  # once, for all steps
+        still = still.with_scores({CLEAN: network(image)})  # once, for all steps
 
     def ascent(scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return term.ascent(still.with_scores({ADVERSARIAL: scores}), estimator, peek)

@@ -209,7 +209,7 @@ class Evaluator:
         def ascent(scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return ON_LABELS.ascent(Scored.of({ADVERSARIAL: scores}, label))
 
-        _, gradient = ascending(self.network, ascent)(image)
+        _, gradient = ascending(partial(self.network, training=False), ascent)(image)
         return tf.cast(tf.reduce_all(gradient == 0, axis=list(range(1, image.shape.rank))), tf.float32)
 
     def _noise(self, first: int | tf.Tensor) -> Noise:

@@ -22,7 +22,7 @@ from keras import layers
 
 from adap_tf.convolutions import Form, form_of
 
-Scores = Callable[..., tf.Tensor]  # images `[B, ...]`, training= → logits `[B, C]`
+Scores = Callable[[tf.Tensor], tf.Tensor]  # images `[B, ...]` → logits `[B, C]`
 
 
 class Lean:
@@ -38,21 +38,25 @@ class Lean:
         self.network = network
         self._steps = _steps(network)
 
-    def __call__(self, image: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """The logits `[B, C]`, differentiable by the weights; in training BatchNorm's statistics move."""
-        return self._walked(image, [partial(step, training=training) for step in self._steps], training)
+    def in_training(self) -> Scores:
+        """The network in training mode, for as many passes as share one gradient by the weights.
+
+        The function that it returns takes images and gives logits. BatchNorm's statistics move with each pass.
+        """
+        if not self._steps:
+            return partial(self.network, training=True)
+        return partial(self._walked, done=[step.in_training() for step in self._steps])
 
     def at_rest(self) -> Scores:
-        """The network in inference mode with its weights as they are now, made ready for many passes.
+        """The network in inference mode with its weights as they are now, for many passes.
 
-        The function that it returns is differentiable by the images. It takes `training=False` as networks do.
+        The function that it returns takes images and gives logits, differentiable by the images.
         """
-        done = [step.at_rest() for step in self._steps]
-        return lambda image, training=False: self._walked(image, done, training)
+        if not self._steps:
+            return partial(self.network, training=False)
+        return partial(self._walked, done=[step.at_rest() for step in self._steps])
 
-    def _walked(self, image: tf.Tensor, done: Sequence[Callable[..., tf.Tensor]], training: bool) -> tf.Tensor:
-        if not done:
-            return self.network(image, training=training)
+    def _walked(self, image: tf.Tensor, done: Sequence[Callable[[Any], tf.Tensor]]) -> tf.Tensor:
         (first,), (last,) = self.network.inputs, self.network.outputs
         values = {id(first): tf.cast(image, first.dtype)}
         for step, do in zip(self._steps, done, strict=True):
@@ -71,11 +75,11 @@ class Step(Protocol):
     def output(self) -> Any:
         """What comes out, as one of them."""
 
-    def __call__(self, x: Any, training: bool) -> tf.Tensor:
-        """What the layers make of tensors."""
+    def in_training(self) -> Callable[[Any], tf.Tensor]:
+        """What the layers make of tensors in training mode."""
 
     def at_rest(self) -> Callable[[Any], tf.Tensor]:
-        """The same in inference mode, as a function with the weights of now."""
+        """The same in inference mode, with the weights of now."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +98,9 @@ class Whole:
         """What comes out."""
         return self.layer.output
 
-    def __call__(self, x: Any, training: bool) -> tf.Tensor:
-        """The layer's."""
-        return self.layer(x, training=training)
+    def in_training(self) -> Callable[[Any], tf.Tensor]:
+        """The layer in training mode."""
+        return partial(self.layer, training=True)
 
     def at_rest(self) -> Callable[[Any], tf.Tensor]:
         """The layer in inference mode."""
@@ -122,26 +126,29 @@ class Convolution:
         """What comes out."""
         return (self.norm or self.conv).output
 
-    def __call__(self, x: tf.Tensor, training: bool) -> tf.Tensor:
+    def in_training(self) -> Callable[[tf.Tensor], tf.Tensor]:
         """Convolved, then normalised."""
-        y = self._convolved(x, self._rounded(self.form.ready(self.conv.kernel.value)), self.conv.bias)
-        return y if self.norm is None else normalised(self.norm, y, training)
+        convolved = self._convolving(self.form.ready(self.conv.kernel.value), self.conv.bias)
+        return convolved if self.norm is None else lambda x: normalised(self.norm, convolved(x))
 
     def at_rest(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Both in one, with the kernel as it is now."""
+        """Both in one."""
         kernel, bias = self.form.ready(self.conv.kernel.value), self.conv.bias
         if self.norm is not None:
             slope, offset = affine(self.norm)
             kernel = kernel * tf.tile(slope, [kernel.shape[-1] // slope.shape[0]])
             bias = offset if bias is None else offset + slope * bias.value
-        return partial(self._convolved, ready=self._rounded(kernel), bias=bias)
+        return self._convolving(kernel, bias)
 
-    def _convolved(self, x: tf.Tensor, ready: tf.Tensor, bias: Any) -> tf.Tensor:
-        y = self.form(self._rounded(x), ready)
-        return self.conv.activation(y if bias is None else tf.nn.bias_add(y, self._rounded(bias)))
+    def _convolving(self, ready: tf.Tensor, bias: Any) -> Callable[[tf.Tensor], tf.Tensor]:
+        rounded = partial(tf.cast, dtype=self.conv.compute_dtype)
+        ready, bias = rounded(ready), None if bias is None else rounded(bias)
 
-    def _rounded(self, x: Any) -> tf.Tensor:
-        return tf.cast(x, self.conv.compute_dtype)
+        def convolved(x: tf.Tensor) -> tf.Tensor:
+            y = self.form(rounded(x), ready)
+            return self.conv.activation(y if bias is None else tf.nn.bias_add(y, bias))
+
+        return convolved
 
 
 def affine(norm: layers.BatchNormalization) -> tuple[tf.Tensor, tf.Tensor]:
@@ -152,10 +159,10 @@ def affine(norm: layers.BatchNormalization) -> tuple[tf.Tensor, tf.Tensor]:
     return slope, offset if norm.beta is None else offset + norm.beta.value
 
 
-def normalised(norm: layers.BatchNormalization, x: tf.Tensor, training: bool) -> tf.Tensor:
-    """What the layer makes of `[B, H, W, C]`; in training a single operation, where there is one."""
-    if not training or not norm.trainable or norm.synchronized or norm.compute_dtype == "float64":
-        return norm(x, training=training)
+def normalised(norm: layers.BatchNormalization, x: tf.Tensor) -> tf.Tensor:
+    """What the layer makes of `[B, H, W, C]` in training, by a single operation where there is one."""
+    if not norm.trainable or norm.synchronized or norm.compute_dtype == "float64":
+        return norm(x, training=True)
     mean, variance = norm.moving_mean, norm.moving_variance
     y, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x,

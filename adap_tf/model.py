@@ -243,8 +243,9 @@ class AdversarialModel(keras.Model):
 
         scores, penalties = {}, []
         with tf.GradientTape() as tape:
+            network = self._lean.in_training()
             for view in self.method.views:
-                scores[view] = self._scores(images[view], training=True)
+                scores[view] = tf.cast(network(images[view]), self.score_dtype)
                 penalties.append(tf.add_n(self.network.losses or [0.0]))  # of this pass: Keras forgets the last one's
             penalty = tf.add_n(penalties) / (len(penalties) * replicas.count)
         scored = whole.with_scores(scores)
@@ -331,7 +332,7 @@ class AdversarialModel(keras.Model):
 
     def _spoilt(self, image: tf.Tensor) -> np.ndarray:
         """Which images are not finite, or have a score that is not, `[b]`."""
-        looked_at = image, self._scores(image, training=False)
+        looked_at = image, self.network(image, training=False)
         fine = [tf.reduce_all(tf.math.is_finite(x), axis=list(range(1, x.shape.rank))) for x in looked_at]
         return ~tf.reduce_all(fine, axis=0).numpy()
 
@@ -396,9 +397,6 @@ class AdversarialModel(keras.Model):
         with self.distribute_strategy.scope():
             return Evaluator(self.network, {"ap": None, "robust_ap": threat}, batch_size, self.seed, reach=self.reach)
 
-    def _scores(self, image: tf.Tensor, training: bool) -> tf.Tensor:
-        return tf.cast(self._lean(image, training=training), self.score_dtype)
-
     def _whole(self, batch: dict[str, tf.Tensor], replicas: Replicas) -> Scored:
         """The batch of all replicas, still without scores."""
         row = batch["row"] if self.method.needs_rows else None
@@ -409,7 +407,7 @@ class AdversarialModel(keras.Model):
         image, network = batch["image"], self._lean.at_rest()
         key = tf.stack([tf.constant(self.seed, tf.int64), self.steps_taken.value])
         return perturbed(
-            lambda image, training: tf.cast(network(image), self.score_dtype),
+            lambda image: tf.cast(network(image), self.score_dtype),
             self.attack,
             term,
             image,

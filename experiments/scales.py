@@ -94,7 +94,7 @@ SCALES: Mapping[str, Scale] = {
             "mini",
             seeds=(0,),
             classes=(1,),
-            grids={"lam": (0.4, 1.0, 4.0), **_ONE_RATE},
+            grids={"lam": (0.4, 1.0, 4.0, 40.0), **_ONE_RATE},  # three of either of the paper's grids
             sweeps={
                 "lam": (0.01, 0.4, 1.0, 4.0, 10.0),
                 "gamma1": (0.1, 0.5, 0.9),

@@ -1,6 +1,7 @@
 """Attacks against closed forms on a linear scorer and against loops; the bounds they keep; restarts and best points."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -36,12 +37,9 @@ def linear(rng):
 
 
 def scorer(weight, label):
-    def network(x, training):
-        assert training is False
-        return tf.linalg.matvec(x, tf.constant(weight))[:, None]
-
     away = tf.constant(1 - 2 * label)[:, None]
-    return ascending(network, lambda scores: (tf.reduce_sum(away * scores, 1), away))
+    scores = partial(tf.linalg.matmul, b=tf.constant(weight)[:, None])
+    return ascending(scores, lambda found: (tf.reduce_sum(away * found, 1), away))
 
 
 def run(attack, linear, noise=None, share=None):
@@ -304,7 +302,7 @@ def test_bounds_and_range_hold_and_radius_zero_is_the_image(rng, make, norm):
 @pytest.mark.parametrize("attack", [make(eps=EPS) for make in ATTACKS.values()] + [Square(EPS, 50), APGD(EPS, 15)])
 def test_attacks_compile_to_one_graph_of_one_shape(linear, attack):
     image, weight, _ = linear
-    scorer = ascending(lambda x, training: tf.linalg.matvec(x, weight)[:, None], lambda h: (h[:, 0], tf.ones_like(h)))
+    scorer = ascending(lambda x: tf.linalg.matvec(x, weight)[:, None], lambda h: (h[:, 0], tf.ones_like(h)))
     compiled = tf.function(lambda x: attack(scorer, x, NOISE))
     found = compiled(tf.constant(image))
     assert found.shape == compiled.get_concrete_function(image).output_shapes == image.shape
@@ -324,7 +322,7 @@ def test_a_loop_in_the_graph_does_what_the_unrolled_steps_do(rng, monkeypatch):
 
 
 def test_slopes_too_small_for_the_network_are_not_lost():
-    def network(x, training):
+    def network(x):
         return tf.cast(tf.reduce_sum(tf.cast(x, tf.float16), 1, keepdims=True), tf.float32)
 
     slope = ascending(network, lambda h: (h[:, 0], 1e-12 * tf.constant([[1.0], [-1.0], [0.0]])))(tf.zeros([3, 2]))[1]

@@ -1,6 +1,7 @@
 """The lean network against the network itself in float64: scores, gradients, statistics; and what it leaves alone."""
 
 from collections import Counter
+from functools import partial
 
 import keras
 import numpy as np
@@ -44,7 +45,7 @@ def images(network, count=5):
 def by_images(scores, image):
     with tf.GradientTape() as tape:
         tape.watch(image)
-        found = scores(image, training=False)
+        found = scores(image)
     return found, tape.gradient(
         found, image, output_gradients=tf.random.stateless_normal(found.shape, (1, 2), dtype=found.dtype)
     )
@@ -52,7 +53,7 @@ def by_images(scores, image):
 
 def by_weights(scores, network, image):
     with tf.GradientTape() as tape:
-        found = scores(image, training=True)
+        found = scores()(image)
     seeds = tf.random.stateless_normal(found.shape, (1, 2), dtype=found.dtype)
     gradients = tape.gradient(found, network.trainable_variables, output_gradients=seeds)
     return found, gradients, [weight.numpy() for weight in network.non_trainable_variables]
@@ -64,16 +65,15 @@ def assert_close(found, expected, tolerance=1e-10):
 
 
 def assert_same(network, tolerance=1e-10):
-    """Scores and gradients in inference, at rest and not, and in training, with the statistics that it leaves."""
+    """Scores and gradients, at rest and in training, with the statistics that it leaves."""
     image, lean = images(network), Lean(network)
     assert lean._steps
     expected = by_images(network, image)
     assert_close(by_images(lean.at_rest(), image), expected, tolerance)
-    assert_close(by_images(lean, image), expected, tolerance)
     before = network.get_weights()
-    expected = by_weights(network, network, image)
+    expected = by_weights(lambda: partial(network, training=True), network, image)
     network.set_weights(before)
-    assert_close(by_weights(lean, network, image), expected, tolerance)
+    assert_close(by_weights(lean.in_training, network, image), expected, tolerance)
 
 
 def forms(network):
@@ -155,7 +155,7 @@ def test_batch_norm_of_a_training_pass_in_float32():
     network = shaken(small_cnn((9, 9, 3), 2, NARROW))
     assert_same(network, 2e-4)
     image = images(network, 8)
-    graph = tf.function(lambda x: Lean(network)(x, training=True)).get_concrete_function(image).graph
+    graph = tf.function(lambda x: Lean(network).in_training()(x)).get_concrete_function(image).graph
     assert Counter(op.type for op in graph.get_operations())["FusedBatchNormV3"] == len(NARROW)
 
 
@@ -164,7 +164,7 @@ def test_low_precision_stays_within_its_rounding():
     network = shaken(small_cnn((9, 9, 3), 2, NARROW))
     keras.config.set_dtype_policy("float32")
     image = images(network, 64)
-    found, expected = (np.asarray(scores(image, training=False)) for scores in (Lean(network).at_rest(), network))
+    found, expected = (np.asarray(scores(image)) for scores in (Lean(network).at_rest(), network))
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() < 0.1 * expected.std()
 
@@ -219,17 +219,16 @@ def never_called():
 def test_others_are_called_as_a_whole(make):
     network = make()
     image = np.random.default_rng(0).random((2, 4, 3) if make is with_attention else (2, 4, 4, 3), np.float32)
-    expected = network(image)
-    lean = Lean(make()) if make is never_called else Lean(network)
+    lean = Lean(network)
     assert not lean._steps
     if make is not never_called:
-        for scores in (lean, lean.at_rest()):
-            np.testing.assert_array_equal(scores(image, training=False), expected)
+        np.testing.assert_array_equal(lean.at_rest()(image), network(image, training=False))
+        np.testing.assert_array_equal(lean.in_training()(image), network(image, training=True))
 
 
 def test_any_function_will_do():
     lean = Lean(lambda image, training: image + float(training))
-    assert [float(lean(1.0, training=True)), float(lean.at_rest()(1.0))] == [2.0, 1.0]
+    assert [lean.in_training()(1.0), lean.at_rest()(1.0)] == [2.0, 1.0]
 
 
 def test_no_weight_is_added():

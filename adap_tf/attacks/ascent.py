@@ -15,7 +15,7 @@ UNROLLED = 10  # more steps than these are a loop in the graph: 10% slower on a 
 
 
 def ascending(
-    network: Callable[..., tf.Tensor], ascent: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    network: Callable[[tf.Tensor], tf.Tensor], ascent: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 ) -> ValueAndGrad:
     """`value_and_grad` of an ascent on the scores of a network in inference mode.
 
@@ -23,14 +23,14 @@ def ascending(
     small slopes would round to 0 on their way through a network of low precision.
 
     Args:
-        network: images `[B, ...]` to scores `[B, C]`, called with `training=False`.
+        network: images `[B, ...]` to scores `[B, C]`, in inference mode.
         ascent: scores `[B, C]` to values `[B]` and their gradient by the scores `[B, C]`.
     """
 
     def value_and_grad(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(image)
-            scores = network(image, training=False)
+            scores = network(image)
         values, slopes = ascent(scores)
         return values, tape.gradient(scores, image, output_gradients=as_direction(slopes), unconnected_gradients="zero")
 
