@@ -76,7 +76,7 @@ def perturbed(
     look at the scores, unless it only peeks.
 
     Args:
-        network: images to logits `[b, C]`, in inference mode, such as `Lean.at_rest` gives.
+        network: images to logits `[b, C]`, in inference mode, such as `at_rest` gives.
         attack: how to ascend.
         term: what to ascend.
         image: `[b, ...]` in [0, 1].

@@ -2,13 +2,15 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import tensorflow as tf
 from keras import layers
 
 FEW = 16  # channels of a block of pixels up to which blocks are faster: a colour image's at stride 2 are 12
+LARGER = 2  # how many times as large as its kernel a matrix may be: from 2×2 to 2×2 at 3×3 taps it is 16 to 9
 
 
 class Form(Protocol):
@@ -119,28 +121,32 @@ class Blocks:
         return tf.nn.conv2d(tf.nn.space_to_depth(x, self.rows.stride), ready, 1, "VALID")
 
 
-def form_of(conv: layers.Conv2D, pad: layers.ZeroPadding2D | None) -> Form:
-    """The form of a convolution that is fastest, padded by a layer before it or not."""
-    found = axes(conv, pad)
-    if found is None:
+def form_of(conv: layers.Conv2D, given: Sequence[Any], found: Sequence[Any], pad: layers.ZeroPadding2D | None) -> Form:
+    """The form of a convolution that is fastest.
+
+    Args:
+        conv: the layer.
+        given: shape `[B, H, W, C]` of what it takes, None where it is not known.
+        found: shape of what it gives.
+        pad: what has padded the former, if there is anything.
+    """
+    if None in (*given[1:], *found[1:]):
         return Direct(conv, pad)
-    if all(axis.seen_whole for axis in found):
-        return Product(*found)
-    step, other = conv.strides
-    few = step == other > 1 and step * other * conv.input.shape[-1] <= FEW
-    if few and all(axis.kernel > 1 and min(axis.padding) >= 0 for axis in found):
-        return Blocks(*found)
+    around = ((0, 0), (0, 0)) if pad is None else pad.padding
+    rows, columns = (
+        _axis(*of_axis, same=conv.padding == "same")
+        for of_axis in zip(given[1:3], found[1:3], conv.kernel_size, conv.strides, around, strict=True)
+    )
+    places = math.prod(each for axis in (rows, columns) for each in (axis.size, axis.out))
+    if rows.seen_whole and columns.seen_whole and places <= LARGER * math.prod(conv.kernel_size):
+        return Product(rows, columns)
+    few = rows.stride == columns.stride > 1 and rows.stride * columns.stride * given[3] <= FEW
+    if few and all(axis.kernel > 1 and min(axis.padding) >= 0 for axis in (rows, columns)):
+        return Blocks(rows, columns)
     return Direct(conv, pad)
 
 
-def axes(conv: layers.Conv2D, pad: layers.ZeroPadding2D | None) -> tuple[Axis, Axis] | None:
-    """The two axes of a convolution, None if their sizes are not known."""
-    around = ((0, 0), (0, 0)) if pad is None else pad.padding
-    shapes = zip(conv.input.shape[1:3], conv.output.shape[1:3], conv.kernel_size, conv.strides, around, strict=True)
-    found = []
-    for padded, out, kernel, stride, (before, after) in shapes:
-        if padded is None:
-            return None
-        missing = max((out - 1) * stride + kernel - padded, 0) if conv.padding == "same" else 0
-        found.append(Axis(padded - before - after, out, kernel, stride, before + missing // 2))
-    return found[0], found[1]
+def _axis(padded: int, out: int, kernel: int, stride: int, around: tuple[int, int], same: bool) -> Axis:
+    """An axis of a map that is padded already, and again if the convolution's padding is "same"."""
+    missing = max((out - 1) * stride + kernel - padded, 0) if same else 0
+    return Axis(padded - sum(around), out, kernel, stride, around[0] + missing // 2)

@@ -14,7 +14,7 @@ from adap_tf.attacks import PGD, Attack, ascending, chosen
 from adap_tf.data.examples import Examples, as_unit_range
 from adap_tf.data.images import Array, read_ahead
 from adap_tf.exact import WholeSet
-from adap_tf.lean import Lean
+from adap_tf.lean import at_rest
 from adap_tf.metrics import average_precision, mean_average_precision
 from adap_tf.noise import Noise
 from adap_tf.scored import ADVERSARIAL, Scored
@@ -186,7 +186,7 @@ class Evaluator:
             yield [as_unit_range(tf.constant(each)) for each in batches], examples.label[at], _noise_at(examples, at)
 
     def _perturbed(self, threat: Threat, image: tf.Tensor, label: tf.Tensor, noise_at: tf.Tensor) -> tf.Tensor:
-        network = Lean(threat.source or self.network).at_rest()
+        network = at_rest(threat.source or self.network)
         return perturbed(network, threat.attack, threat.term, image, label, self._noise(noise_at), reach=self.reach)
 
     def _of_whole_set(
@@ -209,7 +209,7 @@ class Evaluator:
         def ascent(scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return ON_LABELS.ascent(Scored.of({ADVERSARIAL: scores}, label))
 
-        _, gradient = ascending(partial(self.network, training=False), ascent)(image)
+        _, gradient = ascending(at_rest(self.network), ascent)(image)
         return tf.cast(tf.reduce_all(gradient == 0, axis=list(range(1, image.shape.rank))), tf.float32)
 
     def _noise(self, first: int | tf.Tensor) -> Noise:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from adap_tf import losses
 from adap_tf.attacks import as_direction
 from adap_tf.data.examples import Examples
+from adap_tf.lean import at_rest
 from adap_tf.scored import ADVERSARIAL, Scored
 from adap_tf.spread import Spread
 from adap_tf.terms import CrossEntropy, Gradients, Joint, Term
@@ -146,7 +147,7 @@ class WholeSet:
     def _gradient(self, image: tf.Tensor, slopes: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(image)
-            scores = self.network(image, training=False)
+            scores = at_rest(self.network)(image)
         return tape.gradient(scores, image, output_gradients=slopes)
 
     def _rounds(self, function: Any, *arrays: tf.Tensor) -> list[list[tf.Tensor]]:

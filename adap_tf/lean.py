@@ -4,82 +4,91 @@ A pass is a walk along the network's layers, in which some are done otherwise:
 
 - convolutions take the form that is fastest (`convolutions`). ResNet-18 on 32×32 pixels ends in maps of 2×2 and 1×1,
   where most taps of a 3×3 kernel never see anything but padding;
-- BatchNorm of a training pass is a single operation;
+- BatchNorm of a map, in training, is a single operation;
 - *at rest*, in inference mode while no weight moves, BatchNorm is part of the kernel before it, and kernels are made
   and rounded to the network's precision once for all passes.
+
+The network itself stays as it is, and so does what is saved of it. One that cannot be walked through, such as a model
+with a `call` of its own, is called as a whole.
 """
 
-import inspect
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import keras
 import tensorflow as tf
 from keras import layers
+from keras.src.models.functional import Functional
 
 from adap_tf.convolutions import Form, form_of
 
-Scores = Callable[[tf.Tensor], tf.Tensor]  # images `[B, ...]` → logits `[B, C]`
+PLAIN = (keras.Sequential, Functional)
+"""Models that are their layers and nothing else."""
+
+Pass = Callable[[Any], tf.Tensor]
 
 
-class Lean:
-    """The scores of a network in fewer operations. The network itself stays as it is, and so does what is saved of it.
-
-    A network that is no functional or sequential model, or calls a layer twice, is called as a whole.
+def in_training(network: Any) -> Pass:
+    """A network in training mode, for as many passes as share one gradient by the weights.
 
     Args:
         network: images `[B, ...]` to logits `[B, C]`.
+
+    Returns:
+        Images to logits. BatchNorm's statistics move with each pass.
     """
+    return _walk(network, training=True)
 
-    def __init__(self, network: Any):
-        self.network = network
-        self._steps = _steps(network)
 
-    def in_training(self) -> Scores:
-        """The network in training mode, for as many passes as share one gradient by the weights.
+def at_rest(network: Any) -> Pass:
+    """A network in inference mode with its weights as they are now, for many passes.
 
-        The function that it returns takes images and gives logits. BatchNorm's statistics move with each pass.
-        """
-        if not self._steps:
-            return partial(self.network, training=True)
-        return partial(self._walked, done=[step.in_training() for step in self._steps])
+    Args:
+        network: images `[B, ...]` to logits `[B, C]`.
 
-    def at_rest(self) -> Scores:
-        """The network in inference mode with its weights as they are now, for many passes.
+    Returns:
+        Images to logits, differentiable by the images.
+    """
+    return _walk(network, training=False)
 
-        The function that it returns takes images and gives logits, differentiable by the images.
-        """
-        if not self._steps:
-            return partial(self.network, training=False)
-        return partial(self._walked, done=[step.at_rest() for step in self._steps])
 
-    def _walked(self, image: tf.Tensor, done: Sequence[Callable[[Any], tf.Tensor]]) -> tf.Tensor:
-        (first,), (last,) = self.network.inputs, self.network.outputs
+def _walk(network: Any, training: bool) -> Pass:
+    whole = partial(network, training=training)
+    if not (found := steps(network)):
+        return whole
+    (first,), (last,) = network.inputs, network.outputs
+    done = [(unit.in_training() if training else unit.at_rest(), *ends) for unit, *ends in found]
+
+    def scores(image: tf.Tensor) -> tf.Tensor:
+        if not tf.TensorShape(first.shape[1:]).is_compatible_with(image.shape[1:]):
+            return whole(image)  # which gives it another axis, or refuses it
         values = {id(first): tf.cast(image, first.dtype)}
-        for step, do in zip(self._steps, done, strict=True):
-            values[id(step.output)] = do(keras.tree.map_structure(lambda x: values[id(x)], step.input))
+        for do, argument, output in done:
+            values[id(output)] = do(keras.tree.map_structure(lambda x: values[id(x)], argument))
         return values[id(last)]
 
+    return scores
 
-class Step(Protocol):
-    """One or several layers on the way."""
 
-    @property
-    def input(self) -> Any:
-        """What goes in, as the network's symbolic tensors."""
+class Unit(Protocol):
+    """What is done at once on the way through a network."""
 
-    @property
-    def output(self) -> Any:
-        """What comes out, as one of them."""
+    def in_training(self) -> Pass:
+        """It in training mode."""
 
-    def in_training(self) -> Callable[[Any], tf.Tensor]:
-        """What the layers make of tensors in training mode."""
+    def at_rest(self) -> Pass:
+        """It in inference mode, with the weights of now."""
 
-    def at_rest(self) -> Callable[[Any], tf.Tensor]:
-        """The same in inference mode, with the weights of now."""
+
+class Step(NamedTuple):
+    """A unit and its place: the network's symbolic tensors that go in, as they do, and the one that comes out."""
+
+    unit: Unit
+    argument: Any
+    output: Any
 
 
 @dataclass(frozen=True)
@@ -88,59 +97,101 @@ class Whole:
 
     layer: keras.Layer
 
-    @property
-    def input(self) -> Any:
-        """What goes in."""
-        return self.layer.input
-
-    @property
-    def output(self) -> Any:
-        """What comes out."""
-        return self.layer.output
-
-    def in_training(self) -> Callable[[Any], tf.Tensor]:
+    def in_training(self) -> Pass:
         """The layer in training mode."""
         return partial(self.layer, training=True)
 
-    def at_rest(self) -> Callable[[Any], tf.Tensor]:
+    def at_rest(self) -> Pass:
         """The layer in inference mode."""
         return partial(self.layer, training=False)
 
 
 @dataclass(frozen=True)
+class Inside:
+    """A network within the network."""
+
+    network: keras.Model
+
+    def in_training(self) -> Pass:
+        """A walk through it."""
+        return in_training(self.network)
+
+    def at_rest(self) -> Pass:
+        """A walk through it."""
+        return at_rest(self.network)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """BatchNorm of a map `[B, H, W, C]`."""
+
+    norm: layers.BatchNormalization
+
+    def in_training(self) -> Pass:
+        """A single operation, where there is one."""
+        fused = self.norm.trainable and not self.norm.synchronized and self.norm.variable_dtype == "float32"
+        return self._fused if fused else partial(self.norm, training=True)
+
+    def at_rest(self) -> Pass:
+        """The layer in inference mode."""
+        return partial(self.norm, training=False)
+
+    def affine(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Slope and offset of each channel in inference mode."""
+        norm = self.norm
+        slope = tf.math.rsqrt(norm.moving_variance.value + norm.epsilon)
+        slope = slope if norm.gamma is None else slope * norm.gamma.value
+        offset = -norm.moving_mean.value * slope
+        return slope, offset if norm.beta is None else offset + norm.beta.value
+
+    def _fused(self, x: tf.Tensor) -> tf.Tensor:
+        norm = self.norm
+        mean, variance = norm.moving_mean, norm.moving_variance
+        y, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=tf.cast(x, norm.compute_dtype),
+            scale=tf.ones_like(mean.value) if norm.gamma is None else norm.gamma.value,
+            offset=tf.zeros_like(mean.value) if norm.beta is None else norm.beta.value,
+            mean=tf.zeros([0]),
+            variance=tf.zeros([0]),
+            epsilon=norm.epsilon,
+            is_training=True,
+        )
+        count = tf.cast(tf.size(x, tf.int64) // x.shape[-1], tf.float32)
+        biased = batch_variance * (count - 1) / count  # the operation divides by one less, Keras does not
+        for statistic, found in ((mean, batch_mean), (variance, biased)):
+            statistic.assign(statistic.value * norm.momentum + tf.stop_gradient(found) * (1 - norm.momentum))
+        return y
+
+
+@dataclass(frozen=True)
 class Convolution:
-    """A convolution with the padding before it and the BatchNorm after it, if there are any."""
+    """A convolution with the BatchNorm after it, if there is one; the padding before it is the form's."""
 
     conv: layers.Conv2D
     form: Form
-    pad: layers.ZeroPadding2D | None
-    norm: layers.BatchNormalization | None
+    norm: Norm | None
 
-    @property
-    def input(self) -> Any:
-        """What goes in."""
-        return (self.pad or self.conv).input
-
-    @property
-    def output(self) -> Any:
-        """What comes out."""
-        return (self.norm or self.conv).output
-
-    def in_training(self) -> Callable[[tf.Tensor], tf.Tensor]:
+    def in_training(self) -> Pass:
         """Convolved, then normalised."""
-        convolved = self._convolving(self.form.ready(self.conv.kernel.value), self.conv.bias)
-        return convolved if self.norm is None else lambda x: normalised(self.norm, convolved(x))
+        convolved = self._convolving(self._kernel(), self.conv.bias)
+        if self.norm is None:
+            return convolved
+        normed = self.norm.in_training()
+        return lambda x: normed(convolved(x))
 
-    def at_rest(self) -> Callable[[tf.Tensor], tf.Tensor]:
+    def at_rest(self) -> Pass:
         """Both in one."""
-        kernel, bias = self.form.ready(self.conv.kernel.value), self.conv.bias
+        kernel, bias = self._kernel(), self.conv.bias
         if self.norm is not None:
-            slope, offset = affine(self.norm)
+            slope, offset = self.norm.affine()
             kernel = kernel * tf.tile(slope, [kernel.shape[-1] // slope.shape[0]])
             bias = offset if bias is None else offset + slope * bias.value
         return self._convolving(kernel, bias)
 
-    def _convolving(self, ready: tf.Tensor, bias: Any) -> Callable[[tf.Tensor], tf.Tensor]:
+    def _kernel(self) -> tf.Tensor:
+        return self.form.ready(tf.convert_to_tensor(self.conv.kernel))
+
+    def _convolving(self, ready: tf.Tensor, bias: Any) -> Pass:
         rounded = partial(tf.cast, dtype=self.conv.compute_dtype)
         ready, bias = rounded(ready), None if bias is None else rounded(bias)
 
@@ -151,87 +202,120 @@ class Convolution:
         return convolved
 
 
-def affine(norm: layers.BatchNormalization) -> tuple[tf.Tensor, tf.Tensor]:
-    """BatchNorm in inference mode as slope and offset of each channel."""
-    slope = tf.math.rsqrt(norm.moving_variance.value + norm.epsilon)
-    slope = slope if norm.gamma is None else slope * norm.gamma.value
-    offset = -norm.moving_mean.value * slope
-    return slope, offset if norm.beta is None else offset + norm.beta.value
+class Call(NamedTuple):
+    """A call of a layer: what it takes and what it gives, as the network's symbolic tensors."""
+
+    layer: keras.Layer
+    argument: Any
+    output: Any
 
 
-def normalised(norm: layers.BatchNormalization, x: tf.Tensor) -> tf.Tensor:
-    """What the layer makes of `[B, H, W, C]` in training, by a single operation where there is one."""
-    if not norm.trainable or norm.synchronized or norm.compute_dtype == "float64":
-        return norm(x, training=True)
-    mean, variance = norm.moving_mean, norm.moving_variance
-    y, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=x,
-        scale=tf.ones_like(mean.value) if norm.gamma is None else norm.gamma.value,
-        offset=tf.zeros_like(mean.value) if norm.beta is None else norm.beta.value,
-        mean=tf.zeros([0]),
-        variance=tf.zeros([0]),
-        epsilon=norm.epsilon,
-        is_training=True,
-    )
-    count = tf.cast(tf.size(x) // x.shape[-1], batch_variance.dtype)
-    biased = batch_variance * (count - 1) / count  # the operation divides by one less, Keras does not
-    for statistic, found in ((mean, batch_mean), (variance, biased)):
-        statistic.assign(statistic.value * norm.momentum + tf.stop_gradient(found) * (1 - norm.momentum))
-    return y
-
-
-def _steps(network: Any) -> list[Step]:
+def steps(network: Any) -> list[Step]:
     """How to walk through a network; nothing if that cannot be done."""
-    found = _layers(network)
-    users = Counter(id(x) for layer in found for x in keras.tree.flatten(layer.input))
-    after = {id(x): layer for layer in found for x in keras.tree.flatten(layer.input) if users[id(x)] == 1}
-    steps: list[Step] = []
-    done: set[int] = set()
-    for layer in found:
-        if id(layer) in done:
-            continue
-        pad = layer if _pads(layer) and _convolves(after.get(id(layer.output))) else None
-        conv = layer if pad is None else after[id(layer.output)]
-        if not _convolves(conv):
-            steps.append(Whole(layer))
-            continue
-        norm = after.get(id(conv.output))
-        norm = norm if _normalises(norm) and conv.activation is keras.activations.linear else None
-        done |= {id(conv), id(norm)}
-        steps.append(Convolution(conv, form_of(conv, pad), pad, norm))
-    return steps
-
-
-def _layers(network: Any) -> list[keras.Layer]:
-    """The layers of a network in their order if each is called once, on what came before and nothing else."""
     try:
-        (first,), (last,) = network.inputs, network.outputs
-    except (AttributeError, ValueError):  # a model of another kind, or with several ends
+        calls = list(_calls(network))
+    except LookupError:
         return []
-    operations = network.layers if isinstance(network, keras.Sequential) else network.operations
-    found = [layer for layer in operations if not isinstance(layer, layers.InputLayer)]
-    known = {id(first)}
-    for layer in found:
-        if not isinstance(layer, keras.Layer) or not _takes_one_argument(layer):
-            return []
-        if not known.issuperset(map(id, keras.tree.flatten(layer.input))):
-            return []
-        known.add(id(layer.output))
-    return found if id(last) in known else []
+    used = [id(x) for call in calls for x in keras.tree.flatten(call.argument)] + [id(network.outputs[0])]
+    once = {x for x, count in Counter(used).items() if count == 1}
+    after = {id(x): call for call in calls for x in keras.tree.flatten(call.argument) if id(x) in once}
+    found: list[Step] = []
+    done: set[int] = set()
+    for call in calls:
+        if id(call.output) not in done:
+            together = _together(call, after)
+            done.update(id(each.output) for each in together)
+            found.append(Step(_unit(together), call.argument, together[-1].output))
+    return found
 
 
-def _takes_one_argument(layer: keras.Layer) -> bool:
-    return len(inspect.signature(layer.call).parameters.keys() - {"training", "mask"}) == 1
+def _calls(network: Any) -> Iterator[Call]:
+    """The calls of a network's layers, each after those whose output it takes.
+
+    Raises:
+        LookupError: it is more than its layers, or has several ends, or a call takes more than one argument.
+    """
+    if type(network) not in PLAIN or not network.built or not len(network.inputs) == len(network.outputs) == 1:
+        raise LookupError("no plain model")
+    (first,), (last,) = network.inputs, network.outputs
+    known, ahead = {id(first)}, [last]
+    while ahead:
+        if id(ahead[-1]) in known:
+            ahead.pop()
+            continue
+        call = _call(ahead[-1])
+        missing = [x for x in keras.tree.flatten(call.argument) if id(x) not in known]
+        ahead += missing
+        if not missing:
+            known.add(id(call.output))
+            yield call
 
 
-def _pads(layer: Any) -> bool:
-    return type(layer) is layers.ZeroPadding2D and layer.data_format == "channels_last"
+def _call(output: Any) -> Call:
+    """The call that a symbolic tensor came out of, by Keras' own record of it."""
+    layer, number, _ = output._keras_history
+    node = layer._inbound_nodes[number]
+    args, kwargs = node.arguments.args, node.arguments.kwargs
+    others = [
+        *args[1:],
+        *(value for name, value in kwargs.items() if name != "training"),
+    ]  # that is the network's to say
+    alone = args and len(node.outputs) == 1 and all(x is None for x in others)
+    tensors = all(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten(args[:1]))
+    if not (isinstance(layer, keras.Layer) and alone and tensors):
+        raise LookupError(f"{layer.name} is called otherwise")
+    return Call(layer, args[0], output)
 
 
-def _convolves(layer: Any) -> bool:
-    plain = type(layer) is layers.Conv2D and layer.data_format == "channels_last" and layer.groups == 1
-    return plain and layer.dilation_rate == (1, 1) and layer.activity_regularizer is None
+def _together(call: Call, after: dict[int, Call]) -> list[Call]:
+    """The calls from this one on that are one unit: padding, convolution, norm.
+
+    Args:
+        call: the first of them.
+        after: the call that takes a tensor, if there is one alone.
+    """
+    found = [call]
+    following = after.get(id(call.output))
+    if following and _pads(call.layer) and _convolves(following.layer):
+        found.append(following)
+    conv, norm = found[-1].layer, after.get(id(found[-1].output))
+    if norm and _convolves(conv) and _follows(conv, norm.layer):
+        found.append(norm)
+    return found
 
 
-def _normalises(layer: Any) -> bool:
-    return type(layer) is layers.BatchNormalization and layer.axis in (-1, 3)
+def _unit(calls: list[Call]) -> Unit:
+    """What does these calls at once."""
+    conv = next((call for call in calls if _convolves(call.layer)), None)
+    if conv is not None:
+        pad, norm = calls[0].layer, calls[-1].layer
+        form = form_of(conv.layer, conv.argument.shape, conv.output.shape, None if pad is conv.layer else pad)
+        return Convolution(conv.layer, form, None if norm is conv.layer else Norm(norm))
+    (only,) = calls
+    if isinstance(only.layer, keras.Model):
+        return Inside(only.layer)
+    return Norm(only.layer) if _normalises(only.layer) and only.output.ndim == 4 else Whole(only.layer)
+
+
+def _pads(layer: keras.Layer) -> bool:
+    return _is(layer, layers.ZeroPadding2D) and layer.data_format == "channels_last"
+
+
+def _convolves(layer: keras.Layer) -> bool:
+    plain = _is(layer, layers.Conv2D) and layer.data_format == "channels_last" and layer.groups == 1
+    return plain and layer.dilation_rate == (1, 1)
+
+
+def _normalises(layer: keras.Layer) -> bool:
+    return _is(layer, layers.BatchNormalization) and layer.axis in (-1, 3) and not getattr(layer, "renorm", False)
+
+
+def _follows(conv: layers.Conv2D, layer: keras.Layer) -> bool:
+    """Whether a layer is a norm that can be part of the kernel before it."""
+    types = [(each.compute_dtype, each.variable_dtype) for each in (conv, layer)]
+    return _normalises(layer) and conv.activation is keras.activations.linear and types[0] == types[1]
+
+
+def _is(layer: Any, kind: Any) -> bool:
+    """Whether it is a layer of just that kind, and adds no loss of its output."""
+    return type(layer) is kind and layer.activity_regularizer is None

@@ -16,7 +16,7 @@ from adap_tf.data.pipeline import batches
 from adap_tf.estimators import RowTable
 from adap_tf.evaluation import PGD10, Evaluator, arrays_of, summary
 from adap_tf.finite import all_finite, refuse_unless
-from adap_tf.lean import Lean
+from adap_tf.lean import at_rest, in_training
 from adap_tf.methods import Method, estimator_key, find_method
 from adap_tf.noise import Noise
 from adap_tf.replicas import Replicas, StepMean
@@ -75,7 +75,6 @@ class AdversarialModel(keras.Model):
         if not network.built:
             raise ValueError("the network has no weights yet: build it, or call it once on a batch of images")
         self.network = network
-        self._lean = Lean(network)
         self.method = (find_method(method) if isinstance(method, str) else method).tuned(**hyperparameters)
         self.attack, self.threat, self.reach, self.l2, self.seed = attack, threat, reach, l2, seed
         self.skip_nonfinite = skip_nonfinite
@@ -243,7 +242,7 @@ class AdversarialModel(keras.Model):
 
         scores, penalties = {}, []
         with tf.GradientTape() as tape:
-            network = self._lean.in_training()
+            network = in_training(self.network)
             for view in self.method.views:
                 scores[view] = tf.cast(network(images[view]), self.score_dtype)
                 penalties.append(tf.add_n(self.network.losses or [0.0]))  # of this pass: Keras forgets the last one's
@@ -404,7 +403,7 @@ class AdversarialModel(keras.Model):
 
     def _attacked(self, term: Term, batch: dict[str, tf.Tensor], whole: Scored, peek: bool | None = None) -> tf.Tensor:
         """The batch's images under the training attack; its start is keyed by step and place in the global batch."""
-        image, network = batch["image"], self._lean.at_rest()
+        image, network = batch["image"], at_rest(self.network)
         key = tf.stack([tf.constant(self.seed, tf.int64), self.steps_taken.value])
         return perturbed(
             lambda image: tf.cast(network(image), self.score_dtype),

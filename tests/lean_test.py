@@ -12,7 +12,8 @@ from keras import layers
 from adap_tf import PGD, Evaluator
 from adap_tf.backbones import resnet18, small_cnn
 from adap_tf.convolutions import Blocks, Direct, Product
-from adap_tf.lean import Convolution, Lean
+from adap_tf.lean import Convolution, Inside, at_rest, in_training, steps
+from train.workers import make_strategy
 
 NARROW = (4, 6, 8, 10)
 
@@ -64,20 +65,20 @@ def assert_close(found, expected, tolerance=1e-10):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1.0, np.abs(b).max(initial=0)))
 
 
-def assert_same(network, tolerance=1e-10):
-    """Scores and gradients, at rest and in training, with the statistics that it leaves."""
-    image, lean = images(network), Lean(network)
-    assert lean._steps
-    expected = by_images(network, image)
-    assert_close(by_images(lean.at_rest(), image), expected, tolerance)
-    before = network.get_weights()
-    expected = by_weights(lambda: partial(network, training=True), network, image)
-    network.set_weights(before)
-    assert_close(by_weights(lean.in_training, network, image), expected, tolerance)
+def assert_same(network, tolerance=1e-10, image=None):
+    """Scores, losses and gradients, at rest and in training, with the statistics that it leaves."""
+    image = images(network) if image is None else image
+    assert steps(network)
+    assert_close(by_images(at_rest(network), image), by_images(partial(network, training=False), image), tolerance)
+    before, found = network.get_weights(), []
+    for start in (partial(partial, network, training=True), partial(in_training, network)):
+        network.set_weights(before)
+        found.append([*by_weights(start, network, image), list(network.losses)])
+    assert_close(found[1], found[0], tolerance)
 
 
 def forms(network):
-    return Counter(type(step.form) for step in Lean(network)._steps if isinstance(step, Convolution))
+    return Counter(type(step.unit.form) for step in steps(network) if isinstance(step.unit, Convolution))
 
 
 @pytest.mark.usefixtures("float64")
@@ -131,13 +132,24 @@ STACKS = {
     "another convolution": [layers.DepthwiseConv2D(3), layers.BatchNormalization(), layers.LayerNormalization()],
     "padding before another layer": [layers.ZeroPadding2D(1), layers.MaxPooling2D(), layers.Conv2D(4, 3)],
     "dropout": [layers.Conv2D(4, 3), layers.Dropout(0.0)],
+    "a norm before": [layers.BatchNormalization(), layers.Conv2D(4, 3, padding="same")],
+    "renormalisation": [layers.Conv2D(4, 3), layers.BatchNormalization(renorm=True)],
+    "losses of a convolution": [layers.Conv2D(4, 3, activity_regularizer="l2"), layers.BatchNormalization()],
+    "losses of a norm": [layers.Conv2D(4, 3), layers.BatchNormalization(activity_regularizer="l2")],
+    "losses of a kernel": [layers.Conv2D(4, 9, kernel_regularizer="l2"), layers.BatchNormalization()],
+    "pixels that no kernel reaches": [layers.Conv2D(4, 2, 3)],
+    "a large kernel on a large map": [layers.Conv2D(4, 17, padding="same")],
 }
 
 
-@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", STACKS)
-def test_layers_around(name):
-    assert_same(built(*(type(layer).from_config(layer.get_config() | {"dtype": "float64"}) for layer in STACKS[name])))
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_layers_around(name, precision):
+    stack = [type(layer).from_config(layer.get_config() | {"dtype": precision}) for layer in STACKS[name]]
+    keras.config.set_dtype_policy(precision)
+    network = built(*stack)
+    keras.config.set_dtype_policy("float32")
+    assert_same(network, 1e-10 if precision == "float64" else 1e-3)
 
 
 @pytest.mark.usefixtures("float64")
@@ -151,11 +163,89 @@ def test_what_others_look_at_stays():
     assert_same(shaken(keras.Model(image, layers.Dense(2)(layers.Concatenate()(parts)))))
 
 
-def test_batch_norm_of_a_training_pass_in_float32():
+class Nested(layers.Layer):
+    """A sum of what comes in a list in a list, or in a dict."""
+
+    def call(self, x):
+        return x["one"] + x["two"] if isinstance(x, dict) else x[0] + 2 * x[1][0]
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("argue", [lambda a, b: [a, [b]], lambda a, b: {"one": a, "two": b}])
+def test_arguments_keep_their_structure(argue):
+    image = keras.Input((4,))
+    a, b = layers.Dense(3)(image), layers.Dense(3)(image)
+    assert_same(shaken(keras.Model(image, layers.Dense(2)(layers.Concatenate()([Nested()(argue(a, b))])))))
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_layer_that_is_called_twice_on_maps_of_two_sizes():
+    image = keras.Input((5, 5, 3))
+    conv = layers.Conv2D(3, 3)
+    assert_same(shaken(keras.Model(image, layers.Dense(2)(layers.Flatten()(conv(conv(image)))))))
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_network_within():
+    image = keras.Input((9, 9, 3))
+    network = shaken(keras.Model(image, layers.Dense(2)(small_cnn((9, 9, 3), 3, NARROW)(layers.ReLU()(image)))))
+    assert_same(network)
+    (inside,) = [step.unit.network for step in steps(network) if isinstance(step.unit, Inside)]
+    assert forms(inside)
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_sequential_model_that_was_saved(tmp_path):
+    network = built(layers.Conv2D(4, 3), layers.BatchNormalization())
+    network.save(tmp_path / "network.keras")
+    loaded = keras.saving.load_model(tmp_path / "network.keras")
+    assert forms(loaded) == forms(network) == {Direct: 1}
+    assert_same(loaded)
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_network_decides_on_training():
+    image = keras.Input((4, 4, 3))
+    x = layers.BatchNormalization()(layers.Conv2D(3, 3)(image, training=True), training=False)
+    assert_same(shaken(keras.Model(image, layers.Dense(2)(layers.Flatten()(x)))))
+
+
+def test_kernels_of_low_rank():
+    network = built(layers.Conv2D(4, 3), layers.BatchNormalization())
+    network.layers[0].enable_lora(2)
+    assert_same(shaken(network), 1e-3)
+
+
+@pytest.mark.parametrize(("of_conv", "of_norm"), [("mixed_bfloat16", "float32"), ("float32", "mixed_bfloat16")])
+def test_a_norm_of_another_precision(of_conv, of_norm):
+    image = keras.Input((9, 9, 3))
+    x = layers.BatchNormalization(dtype=of_norm)(layers.Conv2D(4, 3, dtype=of_conv)(image))
+    network = shaken(keras.Model(image, x))
+    expected = network(images(network), training=False)
+    found = at_rest(network)(images(network))
+    assert found.dtype == expected.dtype == in_training(network)(images(network)).dtype
+    np.testing.assert_allclose(np.float32(found), np.float32(expected), atol=0.05)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_images_of_another_type(dtype):
+    network = built(layers.Conv2D(4, 3), layers.BatchNormalization())
+    image = tf.cast(9 * images(network), dtype)
+    np.testing.assert_allclose(at_rest(network)(image), network(image, training=False), rtol=1e-4, atol=1e-4)
+
+
+def test_images_of_another_shape_are_the_networks_business():
+    gray = built(layers.Conv2D(4, 3), size=(6, 6, 1))
+    image = tf.random.stateless_uniform([5, 6, 6], (0, 1))
+    np.testing.assert_array_equal(at_rest(gray)(image), gray(image, training=False))
+    with pytest.raises(ValueError, match="incompatible"):
+        at_rest(gray)(tf.zeros([5, 12, 12, 1]))
+
+
+def test_batch_norm_of_a_training_pass_is_one_operation():
     network = shaken(small_cnn((9, 9, 3), 2, NARROW))
-    assert_same(network, 2e-4)
-    image = images(network, 8)
-    graph = tf.function(lambda x: Lean(network).in_training()(x)).get_concrete_function(image).graph
+    assert_same(network, 1e-3)
+    graph = tf.function(lambda x: in_training(network)(x)).get_concrete_function(images(network)).graph
     assert Counter(op.type for op in graph.get_operations())["FusedBatchNormV3"] == len(NARROW)
 
 
@@ -164,7 +254,7 @@ def test_low_precision_stays_within_its_rounding():
     network = shaken(small_cnn((9, 9, 3), 2, NARROW))
     keras.config.set_dtype_policy("float32")
     image = images(network, 64)
-    found, expected = (np.asarray(scores(image)) for scores in (Lean(network).at_rest(), network))
+    found, expected = np.asarray(at_rest(network)(image)), np.asarray(network(image, training=False))
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() < 0.1 * expected.std()
 
@@ -188,15 +278,13 @@ class Subclassed(keras.Model):
         return self.dense(layers.Flatten()(x))
 
 
-def with_a_layer_twice():
-    image = keras.Input((4, 4, 3))
-    conv = layers.Conv2D(3, 3, padding="same")
-    return keras.Model(image, layers.Dense(2)(layers.Flatten()(conv(conv(image)))))
+class Doubled(keras.Sequential):
+    def call(self, x, training=None):
+        return 2 * super().call(x, training=training)
 
 
-def with_another_inside():
-    image = keras.Input((4, 4, 3))
-    return keras.Model(image, layers.Dense(2)(layers.Flatten()(small_cnn((4, 4, 3), 2)(image))))
+def doubled():
+    return Doubled([keras.Input((4, 4, 3)), layers.Flatten(), layers.Dense(2)])
 
 
 def with_an_operation():
@@ -205,34 +293,45 @@ def with_an_operation():
 
 
 def with_attention():
-    image = keras.Input((4, 3))
-    return keras.Model(image, layers.Dense(2)(layers.Flatten()(layers.MultiHeadAttention(1, 2)(image, image))))
+    image = keras.Input((4, 4, 3))
+    x = layers.Reshape((16, 3))(image)
+    return keras.Model(image, layers.Dense(2)(layers.Flatten()(layers.MultiHeadAttention(1, 2)(x, x))))
 
 
-def never_called():
-    return keras.Sequential([layers.Flatten(), layers.Dense(2)])
-
-
-@pytest.mark.parametrize(
-    "make", [Subclassed, with_a_layer_twice, with_another_inside, with_an_operation, with_attention, never_called]
-)
+@pytest.mark.parametrize("make", [Subclassed, doubled, with_an_operation, with_attention])
 def test_others_are_called_as_a_whole(make):
     network = make()
-    image = np.random.default_rng(0).random((2, 4, 3) if make is with_attention else (2, 4, 4, 3), np.float32)
-    lean = Lean(network)
-    assert not lean._steps
-    if make is not never_called:
-        np.testing.assert_array_equal(lean.at_rest()(image), network(image, training=False))
-        np.testing.assert_array_equal(lean.in_training()(image), network(image, training=True))
+    image = tf.constant(np.random.default_rng(0).random((2, 4, 4, 3), np.float32))
+    network(image)
+    assert not steps(network)
+    np.testing.assert_array_equal(at_rest(network)(image), network(image, training=False))
+    np.testing.assert_array_equal(in_training(network)(image), network(image, training=True))
+
+
+def test_a_model_that_was_never_called_is_called_as_a_whole():
+    assert not steps(keras.Sequential([layers.Flatten(), layers.Dense(2)]))
 
 
 def test_any_function_will_do():
-    lean = Lean(lambda image, training: image + float(training))
-    assert [lean.in_training()(1.0), lean.at_rest()(1.0)] == [2.0, 1.0]
+    def network(image, training):
+        return image + float(training)
+
+    assert [in_training(network)(1.0), at_rest(network)(1.0)] == [2.0, 1.0]
 
 
-def test_no_weight_is_added():
-    network = small_cnn((9, 9, 3), 2, NARROW)
-    names = [weight.path for weight in network.weights]
-    Lean(network).at_rest()(images(network))
-    assert [weight.path for weight in network.weights] == names
+def test_replicas_share_the_sums_of_a_norm():
+    strategy = make_strategy(2)
+    with strategy.scope():
+        network = shaken(small_cnn((4, 4, 3), 2, NARROW))
+    parts = tf.split(images(network, 4), 2)
+    given = strategy.experimental_distribute_values_from_function(lambda at: parts[at.replica_id_in_sync_group])
+
+    def passed(start):
+        scores = tf.function(lambda: strategy.run(lambda x: start()(x), (given,)))()
+        statistics = [weight.numpy() for weight in network.non_trainable_variables]
+        network.set_weights(before)
+        return [*strategy.experimental_local_results(scores), *statistics]
+
+    before = network.get_weights()
+    expected = passed(lambda: partial(network, training=True))
+    assert_close(passed(lambda: in_training(network)), expected, 1e-5)
