@@ -256,11 +256,8 @@ def _call(output: Any) -> Call:
     layer, number, _ = output._keras_history
     node = layer._inbound_nodes[number]
     args, kwargs = node.arguments.args, node.arguments.kwargs
-    others = [
-        *args[1:],
-        *(value for name, value in kwargs.items() if name != "training"),
-    ]  # that is the network's to say
-    alone = args and len(node.outputs) == 1 and all(x is None for x in others)
+    named = [value for name, value in kwargs.items() if name != "training"]  # of which the network decides
+    alone = args and len(node.outputs) == 1 and all(x is None for x in (*args[1:], *named))
     tensors = all(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten(args[:1]))
     if not (isinstance(layer, keras.Layer) and alone and tensors):
         raise LookupError(f"{layer.name} is called otherwise")

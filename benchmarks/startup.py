@@ -38,13 +38,13 @@ def start(*options: str) -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, str(Path(command.__file__)), *options, "--out", str(Path(folder, "run"))]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout is not None
         line = process.stdout.readline()
         process.kill()
-        process.communicate()
+        _, errors = process.communicate()
     if "s a step" not in line:
-        raise RuntimeError(f"train/main.py began with {line!r}")
+        raise RuntimeError(f"train/main.py began with {line!r}\n{errors}")
 
 
 if __name__ == "__main__":
