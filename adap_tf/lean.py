@@ -56,8 +56,8 @@ def at_rest(network: Any) -> Pass:
 
 
 def _walk(network: Any, training: bool) -> Pass:
-    whole = partial(network, training=training)
-    if not (found := steps(network)):
+    whole, found = partial(network, training=training), steps(network)
+    if not found:
         return whole
     (first,), (last,) = network.inputs, network.outputs
     done = [(unit.in_training() if training else unit.at_rest(), *ends) for unit, *ends in found]
@@ -66,8 +66,9 @@ def _walk(network: Any, training: bool) -> Pass:
         if not tf.TensorShape(first.shape[1:]).is_compatible_with(image.shape[1:]):
             return whole(image)  # which gives it another axis, or refuses it
         values = {id(first): tf.cast(image, first.dtype)}
-        for do, argument, output in done:
-            values[id(output)] = do(keras.tree.map_structure(lambda x: values[id(x)], argument))
+        with tf.name_scope(network.name):
+            for do, argument, output in done:
+                values[id(output)] = do(keras.tree.map_structure(lambda x: values[id(x)], argument))
         return values[id(last)]
 
     return scores

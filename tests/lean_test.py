@@ -163,6 +163,13 @@ def test_what_others_look_at_stays():
     assert_same(shaken(keras.Model(image, layers.Dense(2)(layers.Concatenate()(parts)))))
 
 
+@pytest.mark.usefixtures("float64")
+def test_layers_may_have_any_name():
+    network = built(layers.Conv2D(4, 3), layers.ReLU(name="_hidden"))
+    scores = tf.function(at_rest(network))(images(network))
+    assert_close(scores, network(images(network), training=False))
+
+
 class Nested(layers.Layer):
     """A sum of what comes in a list in a list, or in a dict."""
 
