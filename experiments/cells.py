@@ -24,7 +24,7 @@ ATTACKER = "CE Min."
 """The method whose networks lend black-box attacks their gradient."""
 
 COMPARED = ("CE Min.", "AP Max.", "PGD", "TRADES", "MART", "AdAP_LN", "AdAP_LPN")
-ABLATION = ("AdAP_MM", "AdAP_PZ", "AdAP_LZ", "AdAP_LN", "AdAP_LPN")
+ADAP = ("AdAP_MM", "AdAP_PZ", "AdAP_LZ", "AdAP_LN", "AdAP_LPN")
 REGULARISED = ("TRADES", "MART", "AdAP_LN", "AdAP_LPN")
 POINTS = ("CE Min.", "AP Max.", "PGD")  # in a trade-off, without a weight
 

@@ -1,5 +1,7 @@
 """The figures: what is drawn of an entry's runs, with the project's own figures where it has them."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,10 +17,11 @@ from experiments.study import Study
 from train import figures, ranking_figures
 from train.evaluated import Evaluated, read_evaluation
 from train.figures import save_with_legend
-from train.run_folder import Row
 from train.trade_off import Point, front
 
 Drawing = Callable[[str, Entry, Study, Path], list[Path]]
+Curves = Mapping[str, Mapping[str, Sequence[float]]]
+"""Validation AP by epoch: by the paper's name of the method, and "robust" or "clean"."""
 
 
 def trade_off(name: str, entry: Entry, study: Study, out: Path) -> list[Path]:
@@ -100,21 +103,25 @@ def loss_curves(name: str, entry: Entry, study: Study, out: Path) -> list[Path]:
     return paths
 
 
-def learning_curves(histories: Mapping[str, Sequence[Row]], path: Path) -> Path:
+def learning_curves(curves: Curves, path: Path) -> Path:
     """Robust and clean validation AP by epoch, each on a scale of its own; the figure's path."""
     figure, both = plt.subplots(1, 2, figsize=(10.5, 3.6), layout="constrained")
     for part, axes in zip(("robust", "clean"), both, strict=True):
-        for name, rows in histories.items():
-            epochs, marker = [row["epoch"] for row in rows], "o" if len(rows) == 1 else None
-            label = name if axes is both[0] else None
-            axes.plot(epochs, [row[f"{part}_ap"] for row in rows], marker=marker, label=label)
+        for name, parts in curves.items():
+            aps, label = parts[part], name if axes is both[0] else None
+            axes.plot(range(1, len(aps) + 1), aps, marker="o" if len(aps) == 1 else None, label=label)
         axes.set(xlabel="epoch", ylabel=f"{part} validation AP")
-    return saved(figure, path)
+    return saved(figure, path, digest(curves))
 
 
-def saved(figure: plt.Figure, path: Path) -> Path:
+def digest(curves: Curves) -> str:
+    """A text that follows from the numbers; the figure's file has it, so that it can be told from one of others."""
+    return hashlib.sha256(json.dumps(curves).encode()).hexdigest()[:16]
+
+
+def saved(figure: plt.Figure, path: Path, description: str | None = None) -> Path:
     """Writes a figure with its legend; its path."""
-    save_with_legend(figure, path)
+    save_with_legend(figure, path, description)
     return path
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from experiments.cells import (
-    ABLATION,
+    ADAP,
     COMPARED,
     GROUPS,
     IN_ABLATION,
@@ -31,7 +31,7 @@ ENTRIES: Mapping[str, Entry] = {
     "table2": Entry("AP under white-box PGD", compared(COMPARED, GROUPS), "pgd", attacked=True, note=WHITE),
     "table3": Entry("AP under white-box APGD", compared(COMPARED, GROUPS), "apgd", attacked=True),
     "table4": Entry("AP under black-box attack", compared(COMPARED[1:], GROUPS), "transfer", attacked=True),
-    "table5": Entry("AP of the AdAP methods under white-box PGD", compared(ABLATION, IN_ABLATION), "pgd"),
+    "table5": Entry("AP of the AdAP methods under white-box PGD", compared(ADAP, IN_ABLATION), "pgd"),
     "table6": Entry("Data", (), "data", 3, "table6"),
     "table7": Entry(
         "Seconds of a training",

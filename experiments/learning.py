@@ -4,32 +4,47 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from adap_tf.methods import METHODS
-from experiments.cells import ABLATION, ALL
-from experiments.orderings import listed
+from experiments.cells import ADAP, ALL
+from experiments.checks import check_alike, check_finite
+from experiments.orderings import DIGITS, listed
 from experiments.store import StoreFolder
 from train.errors import UsageError
-from train.trade_off import check_comparable
 
 ROWS = 10  # of the table of epochs
 
 
+def folders(folder: Path) -> list[StoreFolder]:
+    """The runs that lie in a folder."""
+    return [StoreFolder(path.parent) for path in sorted(folder.glob("*/config.json"))]
+
+
 def read(folder: Path) -> dict[str, StoreFolder]:
-    """The runs of a folder by the paper's name of their method, in the paper's order.
+    """The finished runs of a folder by the paper's name of their method, in the paper's order.
 
     Raises:
-        UsageError: they cannot be compared epoch by epoch, or two have one method.
+        UsageError: they cannot be compared epoch by epoch, two have one method, or an AP is not finite.
     """
     by_method: dict[str, StoreFolder] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        run = StoreFolder(path)
-        if by_method.setdefault(run.config_values()["method"], run) is not run:
-            raise UsageError(f"{path}: a second run of its method; leave one of them out")
+    for run in folders(folder):
+        if run.finished() and by_method.setdefault(run.config_values()["method"], run) is not run:
+            raise UsageError(f"{run.path}: a second run of its method; leave one of them out")
     runs = {name: by_method[method] for name, method in ALL.items() if method in by_method}
-    if runs:
-        check_comparable(list(runs.values()))
-    if len({(run.config_values()["train_examples"], len(run.history())) for run in runs.values()}) > 1:
-        raise UsageError(f"{folder}: the runs have other numbers of images or epochs; they are compared by epoch")
+    check_alike(list(runs.values()))
+    check_finite(list(runs.values()))
     return runs
+
+
+def absent(folder: Path) -> Iterator[str]:
+    """A sentence for each run of a folder that is not finished."""
+    for run in folders(folder):
+        if run.finished() is None:
+            yield f"{run.path.name} is not here: {'given up' if run.stopped.exists() else 'not finished'}."
+
+
+def curves(runs: Mapping[str, StoreFolder]) -> dict[str, dict[str, list[float]]]:
+    """Robust and clean validation AP of each run, by epoch."""
+    parts = ("robust", "clean")
+    return {name: {part: [row[f"{part}_ap"] for row in run.history()] for part in parts} for name, run in runs.items()}
 
 
 def epoch(run: StoreFolder) -> tuple[int, int]:
@@ -49,33 +64,52 @@ def ahead_from(own: Sequence[float], others: Sequence[Sequence[float]]) -> int |
     return first if first <= len(own) else None
 
 
-def told(curves: Mapping[str, Sequence[float]], steps: int, batch: int) -> Iterator[str]:
+def told(robust: Mapping[str, Sequence[float]], steps: int, batch: int) -> Iterator[str]:
     """A sentence for each AdAP method and each other, and for all others together.
 
     Args:
-        curves: robust validation AP by epoch, by the paper's names.
+        robust: validation AP by epoch, by the paper's names.
         steps: of an epoch.
         batch: examples in each.
     """
-    others = [name for name in curves if name not in ABLATION]
-    for name in (name for name in curves if name in ABLATION):
+    printed = {name: [round(ap, DIGITS) for ap in aps] for name, aps in robust.items()}
+    others = [name for name in printed if name not in ADAP]
+    for name in (name for name in printed if name in ADAP):
         for against in [*([other] for other in others), *([others] if len(others) > 1 else [])]:
-            yield _compared(name, against, curves, steps, batch)
+            yield _compared(name, against, printed, steps, batch)
 
 
 def _compared(name: str, against: Sequence[str], curves: Mapping[str, Sequence[float]], steps: int, batch: int) -> str:
     own, others = curves[name], [curves[other] for other in against]
-    whom = listed(against)
+    whom, best = listed(against), max(against, key=lambda other: curves[other][-1])
+    gap = curves[best][-1] - own[-1]
     if (first := ahead_from(own, others)) is not None:
         scale = f"after {first * steps:,} steps, in which {first * steps * batch:,} images were drawn"
-        lead = min(own[-1] - curve[-1] for curve in others)
-        return f"{name} is ahead of {whom} for good from epoch {first} on, {scale}; at the end by {lead:.4f}."
+        lasted = f"that is in {len(own) - first + 1} of {len(own)} epochs, at the end by {-gap:.4f}"
+        return f"{name} is ahead of {whom} for good from epoch {first} on, {scale}; {lasted}."
     led = sum(value > max(rest) for value, *rest in zip(own, *others, strict=True))
-    gap = max(curve[-1] - own[-1] for curve in others)
+    ends = f"{gap:.4f} below" if gap else "level with"
     return (
-        f"{name} is at no point ahead of {whom} for good: it ends {gap:.4f} below, and is ahead after {led} of "
+        f"{name} is at no point ahead of {whom} for good: it ends {ends} {best}, and is ahead after {led} of "
         f"{len(own)} epochs."
     )
+
+
+def chance(run: StoreFolder) -> str:
+    """What the curves of runs with this one's data and seed rest on."""
+    positives = run.of_finished()["splits"]["validation"]["positives"]
+    return (
+        f"One seed was run, and a validation AP is that of {positives:,} positives: with another seed, a lead that is "
+        "small or lasts for few epochs may be none, and begin elsewhere."
+    )
+
+
+def falling(run: StoreFolder) -> Iterator[str]:
+    """That a curve is not the beginning of a longer run's, if the learning rate falls."""
+    rates = [row["learning_rate"] for row in run.history()]
+    if rates[-1] < rates[0]:
+        fall = f"from {rates[0]:g} to {rates[-1]:g}"
+        yield f"The learning rate falls {fall}, so the curve of a run with fewer epochs is another one."
 
 
 def by_epoch(curves: Mapping[str, Sequence[float]], steps: int) -> list[list[str]]:
@@ -88,7 +122,7 @@ def by_epoch(curves: Mapping[str, Sequence[float]], steps: int) -> list[list[str
 
 def about(runs: Mapping[str, StoreFolder]) -> list[list[str]]:
     """Rows of a table: what each run is and came to."""
-    header = ["", "λ", "epoch selected", "validation robust", "test clean", "test PGD", "hours of training"]
+    header = ["", "λ", "epoch selected", "validation robust", "test clean", "test PGD", "hours since its last start"]
     return [header, *([name, *_about(run)] for name, run in runs.items())]
 
 

@@ -4,6 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
+DIGITS = 4
+"""Of APs in print, and so in comparisons: nobody is ahead by what is not printed."""
+
+BROKEN = ["AP", "method", "against", "in the paper", "here"]
+
 
 class Pair(NamedTuple):
     """Two methods, the one that the paper has ahead first.
@@ -26,43 +31,72 @@ class Pair(NamedTuple):
         return self.here > 0
 
 
+class Ordering(NamedTuple):
+    """How methods are ordered by one AP.
+
+    Attributes:
+        ap: of what it is, such as "class_1, robust".
+        pairs: of the methods that are here.
+        absent: why the others are not, by name.
+    """
+
+    ap: str
+    pairs: Sequence[Pair]
+    absent: Mapping[str, str]
+
+    @property
+    def broken(self) -> list[Pair]:
+        """The pairs that are not here as they are in the paper."""
+        return [pair for pair in self.pairs if not pair.holds]
+
+
 def pairs(aps: Mapping[str, tuple[float, float]]) -> list[Pair]:
     """All pairs of methods that the paper does not have equal.
 
     Args:
         aps: by method, the published AP and the one here.
     """
-    found = []
-    for one, other in combinations(aps, 2):
-        published, here = (a - b for a, b in zip(aps[one], aps[other], strict=True))
+    found, printed = [], {name: [round(ap, DIGITS) for ap in both] for name, both in aps.items()}
+    for one, other in combinations(printed, 2):
+        published, here = (a - b for a, b in zip(printed[one], printed[other], strict=True))
         if published:
             found.append(Pair(one, other, published, here) if published > 0 else Pair(other, one, -published, -here))
     return found
 
 
-def told(part: str, found: Sequence[Pair], ours: Sequence[str]) -> Iterator[str]:
-    """What holds and what does not, in sentences.
+def told(ordering: Ordering, ours: Sequence[str]) -> Iterator[str]:
+    """What holds, in sentences; nothing if there is nothing to compare.
 
     Args:
-        part: what the AP is, such as "robust".
-        found: all pairs.
-        ours: the methods whose place among the others is what the paper claims.
+        ordering: the methods.
+        ours: those whose place among the others is what the paper claims.
     """
-    broken = [pair for pair in found if not pair.holds]
-    shows = "does not show in full" if broken else "shows"
-    held = f"{len(found) - len(broken)} of the {len(found)} orderings of two methods in its table hold"
-    yield f"{part} AP: the paper's ordering {shows} here; {held}."
-    if broken:
-        yield f"These do not: {'; '.join(map(_broken, broken))}."
+    ap, found, absent = ordering
+    if not found:
+        return
+    held = f"{len(found) - len(ordering.broken)} of the {len(found)} orderings among the methods that are here hold"
+    others = f"; not here: {', '.join(f'{name} ({why})' for name, why in absent.items())}" if absent else ""
+    yield f"{ap} AP: the paper's ordering {_verdict(ordering)} here; {held}{others}."
     for name in ours:
         claimed = [pair for pair in found if pair.ahead == name and pair.behind not in ours]
         if claimed:
-            yield _placed(name, claimed)
+            yield f"{ap} AP: {_placed(name, claimed)}"
 
 
-def _broken(pair: Pair) -> str:
-    where = f"{-pair.here:.4f} behind" if pair.here else "level with"
-    return f"{pair.ahead} is {where} {pair.behind} (in the paper {pair.published:.4f} ahead)"
+def rows(orderings: Sequence[Ordering]) -> list[list[str]]:
+    """A row a pair that is not here as it is in the paper."""
+    return [_row(ordering.ap, pair) for ordering in orderings for pair in ordering.broken]
+
+
+def _row(ap: str, pair: Pair) -> list[str]:
+    here = f"{-pair.here:.4f} behind" if pair.here else "level with it"
+    return [ap, pair.ahead, pair.behind, f"{pair.published:.4f} ahead", here]
+
+
+def _verdict(ordering: Ordering) -> str:
+    if broken := len(ordering.broken):
+        return "does not show" if broken == len(ordering.pairs) else "does not show in full"
+    return "cannot be seen in full" if ordering.absent else "shows"
 
 
 def _placed(name: str, claimed: Sequence[Pair]) -> str:

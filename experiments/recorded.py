@@ -1,6 +1,7 @@
 """What the files of runs say of how they came about: settings, hours and versions in words, searches as rows."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from adap_tf.methods import METHODS
 from experiments.cells import ALL, Cell
@@ -8,13 +9,14 @@ from experiments.scales import Values
 from experiments.sheet import NONE
 from experiments.store import Run
 from experiments.study import Study
+from train.evaluated import read_evaluation
 from train.loop import SELECTED_BY
-from train.run_folder import RunFolder, read_json
+from train.run_folder import RunFolder
 
 Searched = tuple[str, str, Values, Run]
 """Task, the paper's name of the method, the point of its grid, and the run."""
 
-COLUMNS = ("task", "method", "λ", "validation robust", "validation clean", "epoch", "minutes", "")
+COLUMNS = ("task", "method", "λ", "validation robust", "validation clean", "epoch", "minutes since its last start", "")
 
 
 def searches(study: Study, cells: Sequence[Cell]) -> list[Searched]:
@@ -41,8 +43,9 @@ def _row(study: Study, task: str, name: str, values: Values, run: Run) -> list[s
     of_epoch, method = results["selected"], ALL[name]
     aps = [f"{of_epoch[ap]:.4f}" for ap in ("robust_ap", "clean_ap")]
     by = SELECTED_BY[METHODS[method].selection].removesuffix("_ap")
-    chosen = f"selected, by {by} AP" if values == study.chosen(task, method) else ""
-    return [*start, *aps, str(of_epoch["epoch"]), f"{results['timing']['train_seconds'] / 60:.1f}", chosen]
+    chosen = study.is_searched(task, method) and values == study.chosen(task, method)
+    minutes = f"{results['timing']['train_seconds'] / 60:.1f}"
+    return [*start, *aps, str(of_epoch["epoch"]), minutes, f"selected, by {by} AP" if chosen else ""]
 
 
 def settings(folders: Sequence[RunFolder]) -> list[str]:
@@ -62,13 +65,20 @@ def hours(folders: Sequence[RunFolder]) -> str:
     """How many runs there are, and how long they took."""
     finished = [results for folder in folders if (results := folder.finished())]
     trained = sum(results["timing"]["train_seconds"] for results in finished)
-    evaluations = [
-        read_json(path) or {} for folder in folders for path in sorted(folder.path.glob("**/evaluation/results.json"))
-    ]
+    evaluations = [each for folder in folders for each in evaluations_of(folder)]
     evaluated = sum(sum(found.get("timing", {}).values()) for found in evaluations)
     told = f"{len(finished)} runs: {trained / 3600:.1f} hours of training, validation included"
     more = f", and {evaluated / 3600:.1f} hours of evaluation" if evaluations else ""
-    return f"{told}{more}; where runs were at work side by side, each had the others beside it."
+    return f"{told}{more}, each since its last start; what was interrupted took longer."
+
+
+def evaluations_of(folder: RunFolder) -> list[dict[str, Any]]:
+    """The evaluations of a run: of its selected network, and of its last one.
+
+    Raises:
+        UsageError: one is damaged.
+    """
+    return [read_evaluation(path.parent).results for path in sorted(folder.path.glob("**/evaluation/results.json"))]
 
 
 def versions(folders: Sequence[RunFolder]) -> str:

@@ -1,23 +1,27 @@
 """Writes docs/results.md of the runs that are committed beside it: `python -m experiments.results --help`."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import train  # noqa: F401  # before TensorFlow
 from experiments import learning, orderings, published, recorded
-from experiments.cells import ABLATION, Entry
+from experiments.cells import ADAP, Entry
+from experiments.checks import check_entry, check_finite
 from experiments.drawings import learning_curves
 from experiments.entries import ENTRIES
 from experiments.gather import numbers_of, sheet_of
-from experiments.measures import MEASURES, evaluated
+from experiments.measures import MEASURES
+from experiments.orderings import Ordering
 from experiments.scales import SCALES
 from experiments.sheet import aligned
 from experiments.study import Study
+from experiments.work import check_same
 from train.command import ended
+from train.evaluated import read_evaluation
 from train.options import Parser
-from train.run_folder import write_text
+from train.run_folder import RunFolder, write_text
 
 SCALE, SHOWN = "mini", ("table2", "table10")
 FIGURE = "figures/results-learning.png"
@@ -28,12 +32,10 @@ What was run here: made by `python -m experiments.results` of the files in `docs
 `python -m experiments.keep` copied from the runs. The numbers and the sentences are computed; nothing on this page is
 written by hand.
 """
-CURVES = """\
+LEARNING = """\
 ## Learning curves
 
-From how many steps and images on the paper's ordering shows: {names}, validation data after each epoch. The
-learning rate falls to a tenth after half of all steps and again after three quarters, so the curve of a run that ends
-earlier is another one.
+From how many steps and images on the paper's ordering shows: {names}, validation data after each epoch.
 
 ![Robust and clean validation AP of {names}, by epoch]({figure})
 """
@@ -55,7 +57,7 @@ def write(arguments: Sequence[str] | None) -> None:
     write_text(paths[0], page(docs / "results"))
     if runs := learning.read(docs / "results" / "long"):
         (docs / FIGURE).parent.mkdir(exist_ok=True)
-        paths.append(learning_curves({name: run.history() for name, run in runs.items()}, docs / FIGURE))
+        paths.append(learning_curves(learning.curves(runs), docs / FIGURE))
     for path in paths:
         print(f"{'written':<12}{path}")
 
@@ -67,20 +69,30 @@ def page(folder: Path) -> str:
         folder: that of the kept runs, a store of each scale and the long runs.
 
     Raises:
-        UsageError: a file is missing or damaged.
+        UsageError: a file is missing or damaged, or a run is not what its place says.
     """
     study = Study(SCALES[SCALE], folder / SCALE, still=True)
-    parts = [HEAD, *tables(study), *searched(study), *curves(folder / "long")]
+    entries = {name: done(ENTRIES[name], study) for name in SHOWN}
+    found = recorded.searches(study, [cell for name in SHOWN for cell in study.cells(ENTRIES[name], anyway=True)])
+    for entry in entries.values():
+        check_entry(study, entry)
+    check_same([run for *_, run in found])
+    check_finite(run.folder for *_, run in found)
+    parts = [HEAD, *tables(entries, study), *searched(found, study), *curves(folder / "long")]
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
-def tables(study: Study) -> Iterator[str]:
+def tables(entries: Mapping[str, Entry], study: Study) -> Iterator[str]:
     """The tables for which there are runs, and which of the paper's orderings hold in them."""
-    for name in SHOWN:
-        entry = done(ENTRIES[name], study)
+    for name, entry in entries.items():
         if entry.cells:
+            found = list(ordered(name, entry, study))
             yield f"#{sheet_of(name, entry, study).text()}"
-            yield from bullets([*ordered(name, entry, study), chance(entry, study)])
+            yield "From this table:\n"
+            yield from bullets([*(each for one in found for each in orderings.told(one, ADAP)), *chance(entry, study)])
+            if broken := orderings.rows(found):
+                yield "What is not here as it is in the paper:\n"
+                yield table([orderings.BROKEN, *broken])
 
 
 def done(entry: Entry, study: Study) -> Entry:
@@ -88,49 +100,64 @@ def done(entry: Entry, study: Study) -> Entry:
     return replace(entry, cells=tuple(c for c in study.cells(entry, anyway=True) if study.ready(c, entry)))
 
 
-def ordered(name: str, entry: Entry, study: Study) -> Iterator[str]:
-    """For each column and part, which of the paper's orderings hold."""
+def ordered(name: str, entry: Entry, study: Study) -> Iterator[Ordering]:
+    """How the methods of an entry that is done are ordered, by column and part."""
     theirs = published.read(name)
-    for column in dict.fromkeys(cell.column for cell in entry.cells):
-        own = {cell.row: numbers_of(cell, entry, study) for cell in entry.cells if cell.column == column}
+    numbers = {(cell.column, cell.row): numbers_of(cell, entry, study) for cell in entry.cells}
+    for column in dict.fromkeys(column for column, _ in numbers):
+        own = {cell.row: numbers.get((column, cell.row)) for cell in ENTRIES[name].cells if cell.column == column}
+        absent = {row: "not finished" if found is None else "given up" for row, found in own.items() if not found}
         for part in MEASURES[entry.measure].parts:
             printed = {row: theirs["", row, column, part].mean for row in own}
-            aps = {row: (mean, own[row][part].mean) for row, mean in printed.items() if mean and own[row]}
-            yield from orderings.told(f"{column}, {part.lower()}", orderings.pairs(aps), ABLATION)
+            aps = {row: (mean, found[part].mean) for row, mean in printed.items() if mean and (found := own[row])}
+            yield Ordering(f"{column}, {part.lower()}", orderings.pairs(aps), absent)
 
 
-def chance(entry: Entry, study: Study) -> str:
-    """How far the robust APs may be off by the chance of the test images."""
+def chance(entry: Entry, study: Study) -> Iterator[str]:
+    """How far the robust APs may be off by the chance of the test images, if there are any."""
     measure = MEASURES[entry.measure]
-    found = [evaluated(run)["threats"][measure.threat] for run in study.shown(entry) if measure.shows(run)]
-    furthest = max((abs(bound - each["ap"]) for each in found for bound in each["interval"]), default=0)
-    return (
-        f"95% intervals of robust AP, over resampled test images, reach up to {furthest:.4f} to either side. What "
-        f"another seed would change is not in them: {len(study.scale.seeds)} seed(s) were run."
-    )
+    found = [read_evaluation(run.home()).results for run in study.shown(entry) if measure.shows(run)]
+    threats = [run["threats"][measure.threat] for each in found for run in each["runs"].values()]
+    if threats:
+        furthest = max(abs(bound - each["ap"]) for each in threats for bound in each["interval"])
+        yield (
+            f"{100 * found[0]['settings']['confidence']:g}% intervals of robust AP, over resampled test images, reach "
+            f"up to {furthest:.4f} to either side. What another seed would change is not in them: "
+            f"{len(study.scale.seeds)} seed(s) were run."
+        )
 
 
-def searched(study: Study) -> Iterator[str]:
+def searched(found: Sequence[recorded.Searched], study: Study) -> Iterator[str]:
     """What was searched and found, and how it came about."""
-    cells = [cell for name in SHOWN for cell in study.cells(ENTRIES[name], anyway=True)]
-    if found := recorded.searches(study, cells):
-        folders = [run.folder for *_, run in found]
+    if found:
         yield "## What was searched\n"
-        yield "\n".join(aligned(recorded.rows(study, found))) + "\n"
-        yield from bullets([*recorded.settings(folders), recorded.hours(folders), recorded.versions(folders)])
+        yield table(recorded.rows(study, found))
+        yield from bullets(came_about([run.folder for *_, run in found]))
 
 
 def curves(folder: Path) -> Iterator[str]:
     """The learning curves of the long runs, if there are any."""
     if not (runs := learning.read(folder)):
         return
-    robust = {name: [row["robust_ap"] for row in run.history()] for name, run in runs.items()}
-    folders, (steps, batch) = list(runs.values()), learning.epoch(next(iter(runs.values())))
-    yield CURVES.format(names=orderings.listed(list(runs)), figure=FIGURE)
+    robust = {name: each["robust"] for name, each in learning.curves(runs).items()}
+    first, *_ = runs.values()
+    steps, batch = learning.epoch(first)
+    yield LEARNING.format(names=orderings.listed(list(runs)), figure=FIGURE)
     yield from bullets(learning.told(robust, steps, batch))
-    for rows in (learning.by_epoch(robust, steps), learning.about(runs)):
-        yield "\n".join(aligned(rows)) + "\n"
-    yield from bullets([*recorded.settings(folders), recorded.hours(folders), recorded.versions(folders)])
+    yield from bullets([learning.chance(first), *learning.falling(first), *learning.absent(folder)])
+    yield table(learning.by_epoch(robust, steps))
+    yield table(learning.about(runs))
+    yield from bullets(came_about(list(runs.values())))
+
+
+def came_about(folders: Sequence[RunFolder]) -> list[str]:
+    """How runs came about, in sentences."""
+    return [*recorded.settings(folders), recorded.hours(folders), recorded.versions(folders)]
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, header first."""
+    return "\n".join(aligned(rows)) + "\n"
 
 
 def bullets(sentences: Iterable[str]) -> Iterator[str]:

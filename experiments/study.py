@@ -139,9 +139,13 @@ class Study:
         aps = [[finished["selected"][by] for run in each if (finished := run.folder.finished())] for each in runs]
         means = [np.mean(each) if len(each) == len(self._searched) else -1 for each in aps]
         best = points[int(np.argmax(means))]
-        if self._still or all(run.over for each in runs for run in each):
+        if self._still or self.is_searched(task, method):
             self._chosen[task, method] = best
         return best
+
+    def is_searched(self, task: str, method: str) -> bool:
+        """Whether all runs of a search are over, so that what is chosen is the selection's."""
+        return all(run.over for each in self.search(task, method) for run in each)
 
     def of_cell(self, cell: Cell, entry: Entry) -> dict[str, list[Run]]:
         """The runs of a cell, those of each task."""

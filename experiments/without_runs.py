@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from adap_tf.methods import METHODS, Method
 from adap_tf.scored import ADVERSARIAL
 from experiments import published
-from experiments.cells import ABLATION, ALL, GROUPS, Entry
+from experiments.cells import ADAP, ALL, GROUPS, Entry
 from experiments.gather import standing_in, titled
 from experiments.measures import Number
 from experiments.published import Key
@@ -22,7 +22,7 @@ def methods(name: str, entry: Entry, study: Study) -> Sheet:
     theirs = published.read(entry.published)
     places = {
         (key := ("", row, column, "")): Place(value, theirs.get(key))
-        for row in ABLATION
+        for row in ADAP
         for column, value in described(METHODS[ALL[row]]).items()
     }
     return Sheet(name, entry.title, places, entry.wide)

@@ -11,7 +11,7 @@ def drawn(monkeypatch, tmp_path):
     """The figures that were saved, still open to be looked at."""
     found = []
     for module in (figures, ranking_figures):
-        monkeypatch.setattr(module, "save", lambda figure, path: found.append(figure))
+        monkeypatch.setattr(module, "save", lambda figure, *_: found.append(figure))
     return found
 
 

@@ -143,6 +143,7 @@ ORDER = (
     "experiments.keep",
     "experiments.orderings",
     "experiments.recorded",
+    "experiments.checks",
     "experiments.learning",
     "experiments.results",
     "experiments.__main__",

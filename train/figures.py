@@ -63,14 +63,14 @@ def look(runs: int, number: int, order: int) -> dict[str, Any]:
     return {"color": f"C{colour}", "linestyle": STYLES[style % len(STYLES)]}
 
 
-def save_with_legend(figure: plt.Figure, path: Path | BinaryIO) -> None:
+def save_with_legend(figure: plt.Figure, path: Path | BinaryIO, description: str | None = None) -> None:
     """Writes a figure with its legend beside it, the lines long enough to show their dashes, and closes it.
 
-    A legend that is longer than the figure makes it higher.
+    A legend that is longer than the figure makes it higher. The file's metadata take the description.
     """
     legend = figure.legend(fontsize="small", loc="outside right upper", handlelength=4)
     figure.set_figheight(max(figure.get_figheight(), LINE * (len(legend.get_texts()) + 1)))
-    save(figure, path)
+    save(figure, path, description)
 
 
 def _curve(label: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -223,8 +223,8 @@ def _show(cell: Axes, image: np.ndarray) -> None:
     cell.imshow(np.clip(shown, 0, 1), cmap="gray", vmin=0, vmax=1)
 
 
-def save(figure: plt.Figure, path: Path | BinaryIO) -> None:
+def save(figure: plt.Figure, path: Path | BinaryIO, description: str | None = None) -> None:
     """Writes a figure, a PNG if no suffix says otherwise, and closes it; the same figure is the same file."""
     dated = isinstance(path, Path) and path.suffix == ".svg"
-    figure.savefig(path, dpi=120, metadata={"Date" if dated else "Software": None})
+    figure.savefig(path, dpi=120, metadata={"Date" if dated else "Software": None, "Description": description})
     plt.close(figure)
