@@ -17,7 +17,7 @@ from adap_tf import PGD, Evaluator
 from adap_tf.backbones import find_backbone
 from adap_tf.data import cifar10
 from benchmarks.limit import Need, evaluation_passes, forward_operations, timed_with_limits
-from benchmarks.timing import add_repeats, report
+from benchmarks.timing import add_repeats, add_versus, report, variants
 
 EPS, STEP_SIZE = 8 / 255, 0.007
 Run = Callable[[], np.ndarray]  # scores of the attacked images, `[n]`
@@ -28,28 +28,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.attack",
         description="Times PGD in the L∞ ball of 8/255, with the scores of the perturbed images, on random colour "
-        "images of 32×32 or on CIFAR-10; beside it the same attack of a peer, in turn, with the ratio pair by pair, "
-        "and the arithmetic limit.",
+        "images of 32×32 or on CIFAR-10; beside it the same attack of a peer, or another variant, in turn, with the "
+        "ratio pair by pair, and the arithmetic limit.",
     )
     parser.add_argument("--backbone", default="resnet18", help="(%(default)s)")
     parser.add_argument("--images", type=int, default=2000, help="(%(default)s)")
     parser.add_argument("--steps", type=int, default=10, help="(%(default)s)")
     parser.add_argument("--batch-size", type=int, default=128, help="(%(default)s)")
     parser.add_argument("--data-dir", metavar="DIR", help="CIFAR-10 of TensorFlow Datasets; random images if not given")
-    parser.add_argument("--peer", choices=list(PEERS), help="another library, which has to be installed")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--peer", choices=list(PEERS), help="another library, which has to be installed")
+    add_versus(other)
     add_repeats(parser, 5)
     given = parser.parse_args(arguments)
+    compared = variants(parser, given)
+    names = ("adap_tf", given.peer or "versus")
+    runs = [prepared(name, variant, ours) for name, variant in zip(names, compared, strict=False)]
+    if given.peer is not None:
+        runs.append(prepared(given.peer, given, PEERS[given.peer]))
+    seconds, limits = timed_with_limits(runs, list(map(need, compared)), given.repeats, warm_up=1)
+    report(seconds, given.json, names, limits)
+
+
+def prepared(name: str, given: argparse.Namespace, make: Callable[..., Run]) -> Run:
+    """An attack on a network and images that are the same for all; says how far it moves the scores."""
     keras.utils.set_random_seed(0)
     network = find_backbone(given.backbone)((32, 32, 3))
     image, label = images(given.images, given.data_dir)
-    names = ["adap_tf"] if given.peer is None else ["adap_tf", given.peer]
-    runs = [{**PEERS, "adap_tf": ours}[name](network, image, label, given.steps, given.batch_size) for name in names]
-    for name, run in zip(names, runs, strict=True):
-        print(f"{name:<10} mean rise of the loss {rise(run(), network, image, label):.4f}")
-    passes = evaluation_passes(pgd(given.steps))
-    need = Need(forward_operations(network) * len(image) * passes)
-    seconds, limits = timed_with_limits(runs, [need], given.repeats, warm_up=1)
-    report(seconds, given.json, names, limits)
+    run = make(network, image, label, given.steps, given.batch_size)
+    print(f"{name:<10} mean rise of the loss {rise(run(), network, image, label):.4f}")
+    return run
+
+
+def need(given: argparse.Namespace) -> Need:
+    """The operations of the attack and the scores that it ends with."""
+    operations = forward_operations(find_backbone(given.backbone)((32, 32, 3)))
+    return Need(operations * given.images * evaluation_passes(pgd(given.steps)))
 
 
 def images(count: int, data_dir: str | None) -> tuple[np.ndarray, np.ndarray]:

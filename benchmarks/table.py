@@ -27,19 +27,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     first, *others = given.rows
-    step, seconds, to_first = stepper(changed(given, rows=first)), [], {}
+    step, seconds, its_seconds, to_first = stepper(changed(given, rows=first)), [], {}, {}
     for rows in others:
         found, its_own = timed([step, stepper(changed(given, rows=rows))], given.repeats)
         seconds += found
-        to_first[rows] = ratios(its_own, found)
+        its_seconds[rows], to_first[rows] = its_own, ratios(its_own, found)
         show(f"{rows} rows", its_own, "s")
         show(f"to {first} rows", to_first[rows])
     if not others:
         (seconds,) = timed([step], given.repeats)
     show(f"{first} rows", seconds, "s")
     if given.json:
-        medians = {rows: statistics.median(found) for rows, found in to_first.items()}
-        print(json.dumps({"seconds": statistics.median(seconds), "repeats": given.repeats, "ratios": medians}))
+        medians = {"ratios": to_first, "seconds_by_rows": {first: seconds, **its_seconds}}
+        summary = {
+            name: {rows: statistics.median(each) for rows, each in found.items()} for name, found in medians.items()
+        }
+        print(json.dumps({"seconds": statistics.median(seconds), "repeats": given.repeats, **summary}))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,15 @@ def test_an_attack_is_timed(capsys):
     assert found["seconds"] > 0
     assert found["repeats"] == 2
     assert found["times_limit"] > 0
+
+
+def test_two_attacks_are_timed_in_turn(capsys):
+    attack.main(
+        ["--backbone", "mlp", "--images", "12", "--steps", "4", "--versus", "--steps 1", "--repeats", "2", "--json"]
+    )
+    rises = re.findall(r"rise of the loss (\S+)", out := capsys.readouterr().out)
+    assert float(rises[0]) > float(rises[1]) > 0
+    assert json.loads(out.splitlines()[-1])["ratio"] > 0
 
 
 @pytest.mark.parametrize("peer", ["foolbox", "art"])
