@@ -93,33 +93,18 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A layer that is called as it is."""
+class Other:
+    """A layer that is called as it is; or a network within the network, and a walk through that."""
 
     layer: keras.Layer
 
     def in_training(self) -> Pass:
         """The layer in training mode."""
-        return partial(self.layer, training=True)
+        return in_training(self.layer)
 
     def at_rest(self) -> Pass:
         """The layer in inference mode."""
-        return partial(self.layer, training=False)
-
-
-@dataclass(frozen=True)
-class Inside:
-    """A network within the network."""
-
-    network: keras.Model
-
-    def in_training(self) -> Pass:
-        """A walk through it."""
-        return in_training(self.network)
-
-    def at_rest(self) -> Pass:
-        """A walk through it."""
-        return at_rest(self.network)
+        return at_rest(self.layer)
 
 
 @dataclass(frozen=True)
@@ -290,9 +275,7 @@ def _unit(calls: list[Call]) -> Unit:
         form = form_of(conv.layer, conv.argument.shape, conv.output.shape, None if pad is conv.layer else pad)
         return Convolution(conv.layer, form, None if norm is conv.layer else Norm(norm))
     (only,) = calls
-    if isinstance(only.layer, keras.Model):
-        return Inside(only.layer)
-    return Norm(only.layer) if _normalises(only.layer) and only.output.ndim == 4 else Whole(only.layer)
+    return Norm(only.layer) if _normalises(only.layer) and only.output.ndim == 4 else Other(only.layer)
 
 
 def _pads(layer: keras.Layer) -> bool:

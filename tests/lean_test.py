@@ -12,7 +12,7 @@ from keras import layers
 from adap_tf import PGD, Evaluator
 from adap_tf.backbones import resnet18, small_cnn
 from adap_tf.convolutions import Blocks, Direct, Product
-from adap_tf.lean import Convolution, Inside, at_rest, in_training, steps
+from adap_tf.lean import Convolution, Other, at_rest, in_training, steps
 from train.workers import make_strategy
 
 NARROW = (4, 6, 8, 10)
@@ -197,7 +197,8 @@ def test_a_network_within():
     image = keras.Input((9, 9, 3))
     network = shaken(keras.Model(image, layers.Dense(2)(small_cnn((9, 9, 3), 3, NARROW)(layers.ReLU()(image)))))
     assert_same(network)
-    (inside,) = [step.unit.network for step in steps(network) if isinstance(step.unit, Inside)]
+    others = [step.unit.layer for step in steps(network) if isinstance(step.unit, Other)]
+    (inside,) = [layer for layer in others if isinstance(layer, keras.Model)]
     assert forms(inside)
 
 
