@@ -16,9 +16,10 @@ from adap_tf.data.pipeline import batches
 from adap_tf.estimators import RowTable
 from adap_tf.evaluation import PGD10, Evaluator, arrays_of, summary
 from adap_tf.finite import all_finite, refuse_unless
-from adap_tf.lean import at_rest, in_training
+from adap_tf.lean import at_rest
 from adap_tf.methods import Method, estimator_key, find_method
 from adap_tf.noise import Noise
+from adap_tf.passes import Passes
 from adap_tf.replicas import Replicas, StepMean
 from adap_tf.scored import ADVERSARIAL, CLEAN, Scored
 from adap_tf.terms import Term
@@ -232,7 +233,6 @@ class AdversarialModel(keras.Model):
         """
         batch = self._checked(data)
         replicas = Replicas.current()
-        weights = self.network.trainable_variables
 
         whole = self._whole(batch, replicas)
         take_back = self._remembered(whole)
@@ -240,27 +240,15 @@ class AdversarialModel(keras.Model):
         if self.method.attack is not None:
             images[ADVERSARIAL] = self._attacked(self.method.attack, batch, whole)
 
-        scores, penalties = {}, []
-        with tf.GradientTape() as tape:
-            network = in_training(self.network)
-            for view in self.method.views:
-                scores[view] = tf.cast(network(images[view]), self.score_dtype)
-                penalties.append(tf.add_n(self.network.losses or [0.0]))  # of this pass: Keras forgets the last one's
-            penalty = tf.add_n(penalties) / (len(penalties) * replicas.count)
-        scored = whole.with_scores(scores)
+        passes = Passes(self.network, {view: images[view] for view in self.method.views}, self.score_dtype)
+        scored = whole.with_scores(passes.scores)
         signals, slopes = self.method.objective(scored, self.estimators)
 
         # The network's one differentiation: by its scores, weighted with the objective's gradient by the scores.
         # Each replica has the gradient by its own scores; `apply` adds the replicas' gradients up.
         scale = self.optimizer.scale_loss(tf.ones([], self.score_dtype))  # 1, unless the optimizer scales losses
-        targets = [*scores.values(), penalty]
-        seeds = [*(scale * replicas.own(slopes[view]) for view in scores), tf.cast(scale, penalty.dtype)]
-        gradients = tape.gradient(targets, weights, output_gradients=seeds, unconnected_gradients="zero")
-        if self.l2:
-            l2 = scale * self.l2 / replicas.count
-            gradients = [
-                g + tf.cast(l2, g.dtype) * tf.cast(w, g.dtype) for g, w in zip(gradients, weights, strict=True)
-            ]
+        slopes = {view: scale * replicas.own(slopes[view]) for view in passes.scores}
+        gradients = passes.gradients(slopes, scale / replicas.count, self.l2)
 
         terms = {f"term {name}": [value] for name, value in signals.items() if name != "loss"}
         numbers = {"images": [*images.values()], "scores": [*scored.scores.values()], **terms, "gradients": gradients}

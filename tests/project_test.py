@@ -57,6 +57,7 @@ ORDER = (
     "adap_tf.attacks",
     "adap_tf.convolutions",
     "adap_tf.lean",
+    "adap_tf.passes",
     "adap_tf.exact",
     "adap_tf.adversary",
     "adap_tf.backbones",

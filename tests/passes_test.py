@@ -1,0 +1,164 @@
+"""Passes over two views against the network itself called twice under one tape, and the memory that they take."""
+
+from multiprocessing import get_context
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from adap_tf.passes import Passes, repeatable
+
+VIEWS = ("clean", "adversarial")
+WEIGHT, L2 = 0.7, 0.3
+
+
+@pytest.fixture
+def float64():
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+class Own(layers.Layer):
+    """A layer that is not Keras' own; it counts its calls."""
+
+    calls = 0
+
+    def call(self, x):
+        self.calls += 1
+        return x
+
+
+def with_chance_and_state(*more):
+    """A network with all that a second pass might do otherwise: chance, statistics, other state, losses of layers."""
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            layers.GaussianNoise(0.2, seed=1),
+            layers.Conv2D(3, 3, use_bias=False),
+            layers.BatchNormalization(momentum=0.5),
+            layers.Activation("relu"),
+            layers.Dropout(0.4, seed=2),
+            *more,
+            layers.Flatten(),
+            layers.ActivityRegularization(l2=0.1),
+            layers.Dense(2, kernel_regularizer="l2"),
+        ]
+    )
+
+
+def views(network, count=5):
+    rng = np.random.default_rng(0)
+    return {view: tf.constant(rng.random((count, *network.input_shape[1:])), network.inputs[0].dtype) for view in VIEWS}
+
+
+def slopes_of(scores):
+    """Of a loss in which each view's scores meet the other's."""
+    clean, adversarial = (scores[view] for view in VIEWS)
+    return {"clean": adversarial - 0.5, "adversarial": tf.square(clean)}
+
+
+def by_passes(network, images):
+    passes = Passes(network, images, "float64")
+    return passes.scores, passes.gradients(slopes_of(passes.scores), tf.constant(WEIGHT, tf.float64), L2)
+
+
+def by_one_tape(network, images):
+    """The network as Keras has it, and its gradient as TensorFlow has it, of the whole loss at once."""
+    scores, penalty = {}, 0.0
+    with tf.GradientTape() as tape:
+        for view, image in images.items():
+            scores[view] = network(image, training=True)
+            penalty += tf.add_n(network.losses) / 2
+        penalty += L2 * tf.add_n([tf.nn.l2_loss(w) for w in network.trainable_variables])
+        slopes = {view: tf.stop_gradient(slope) for view, slope in slopes_of(scores).items()}
+        loss = tf.add_n([tf.reduce_sum(slopes[view] * scores[view]) for view in VIEWS]) + WEIGHT * penalty
+    return scores, tape.gradient(loss, network.trainable_variables)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("make", [lambda: [], lambda: [Own()], lambda: [layers.SpectralNormalization(layers.Dense(3))]])
+def test_they_are_the_networks_own_passes(make, graph):
+    network = with_chance_and_state(*make())
+    images = views(network)
+    start = [weight.numpy() for weight in network.variables]
+    found = []
+    for way in (by_one_tape, by_passes):
+        for weight, value in zip(network.variables, start, strict=True):
+            weight.assign(value)
+        once = tf.function(way) if graph else way
+        twice = [once(network, images) for _ in range(2)]
+        found.append([*tf.nest.flatten(twice), *(weight.numpy() for weight in network.variables)])
+    for expected, each in zip(*found, strict=True):
+        np.testing.assert_allclose(each, expected, rtol=1e-10, atol=1e-10)
+    first, second = (np.array(each["clean"]) for each, _ in twice)
+    assert np.abs(first - second).max() > 0.01  # chance has gone on
+
+
+def test_only_keras_own_layers_are_repeated():
+    own = Own()
+    network = with_chance_and_state(own)
+    own.calls = 0
+    by_passes(network, views(network))
+    assert own.calls == len(VIEWS)
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (layers.BatchNormalization(), True),
+        (layers.TimeDistributed(layers.Dropout(0.5)), True),
+        (keras.Sequential([layers.Dense(2), layers.Dropout(0.5)]), True),
+        (layers.SpectralNormalization(layers.Dense(2)), False),
+        (Own(), False),
+        (layers.TimeDistributed(Own()), False),
+        (keras.Sequential([keras.Sequential([Own()])]), False),
+        (layers.Lambda(lambda x: x + tf.random.normal(tf.shape(x))), False),
+    ],
+)
+def test_what_can_be_repeated(layer, expected):
+    assert repeatable(keras.Sequential([layers.Dense(2), layer])) is expected
+
+
+def test_a_model_with_a_call_of_its_own_is_not_repeated():
+    class Noisy(keras.Model):
+        def call(self, x, training=False):
+            return x + tf.random.normal(tf.shape(x))
+
+    assert not repeatable(Noisy())
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_activations_of_one_view_are_kept_at_a_time(own):
+    one, two = (in_another_process(peak, own, count) for count in (1, 2))
+    if own:
+        assert two > 1.6 * one
+    else:
+        assert two < 1.4 * one
+
+
+def in_another_process(what, *arguments):
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(what, arguments)
+
+
+def peak(own, count):
+    """Bytes that a step with so many views takes on top of the weights, at the most."""
+    stack = [layer for _ in range(12) for layer in (layers.Conv2D(16, 3, padding="same"), layers.Activation("tanh"))]
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(1)]
+    network = keras.Sequential([keras.Input((32, 32, 4)), *stack, *[Own()] * own, *head])
+    images = {view: tf.ones([64, 32, 32, 4]) for view in VIEWS[:count]}
+
+    @tf.function
+    def step():
+        passes = Passes(network, images, "float32")
+        return passes.gradients(passes.scores, tf.constant(1.0), 0.1)
+
+    step()
+    tf.config.experimental.reset_memory_stats("CPU:0")
+    before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+    step()
+    return tf.config.experimental.get_memory_info("CPU:0")["peak"] - before
