@@ -20,7 +20,8 @@ def average_precision(scores: np.ndarray, labels: np.ndarray, prevalence: float 
         `[C]` in [0, 1]; NaN for a task without positives.
 
     Raises:
-        ValueError: shapes differ, a score is not finite, or the prevalence is not in (0, 1).
+        ValueError: shapes differ, a score is not finite, a label is neither 0, 1 nor NaN, or the prevalence is not in
+            (0, 1).
 
     >>> average_precision(np.array([3.0, 2.0, 1.0]), np.array([1.0, 0.0, 1.0])).round(4).tolist()
     [0.8333]
@@ -37,7 +38,7 @@ def columns(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
     """Scores and labels as `[n, C]`, of float64; those of float32 stay, since sorting them takes less time.
 
     Raises:
-        ValueError: shapes differ, or a score is not finite.
+        ValueError: shapes differ, a score is not finite, or a label is neither 0, 1 nor NaN.
     """
     arrays = (np.asarray(x) for x in (scores, labels))
     scores, labels = (x.astype(np.result_type(x, np.float32), copy=False).reshape(len(x), -1) for x in arrays)
@@ -45,20 +46,27 @@ def columns(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
         raise ValueError(f"scores {scores.shape} and labels {labels.shape} must have the same shape")
     if not np.isfinite(scores).all():
         raise ValueError(f"the score of example {np.argwhere(~np.isfinite(scores))[0, 0]} is not finite")
+    fine = (labels == 0) | (labels == 1) | np.isnan(labels)
+    if not fine.all():
+        raise ValueError(f"the label of example {np.argwhere(~fine)[0, 0]} is neither 0, 1 nor NaN")
     return scores, labels
 
 
 def _one_task(scores: np.ndarray, labels: np.ndarray, prevalence: float | None) -> float:
-    known = np.isfinite(labels)
+    known = ~np.isnan(labels)
     if not known.all():  # a copy of both takes as long as a tenth of the rest
         scores, labels = scores[known], labels[known]
-    if not (labels == 1).any():
+    positive = labels == 1
+    if not positive.any():
         return float("nan")
-    if prevalence is None:
-        return float(average_precision_score(labels, scores))
-    positives = labels.sum(dtype=np.float64)
-    weight = np.where(labels == 1, prevalence / positives, (1 - prevalence) / max(len(labels) - positives, 1))
-    return float(average_precision_score(labels, scores, sample_weight=weight))
+    # scikit-learn sorts stably, which takes twice as long as this, but no time for what is sorted.
+    order = np.argsort(scores)[::-1]
+    scores, positive = scores[order], positive[order]
+    weight = None
+    if prevalence is not None:
+        positives = np.count_nonzero(positive)
+        weight = np.where(positive, prevalence / positives, (1 - prevalence) / max(len(positive) - positives, 1))
+    return float(average_precision_score(positive.view(np.int8), scores, sample_weight=weight))
 
 
 def mean_average_precision(scores: np.ndarray, labels: np.ndarray, prevalence: float | None = None) -> float:

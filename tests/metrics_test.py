@@ -54,6 +54,12 @@ def test_scores_that_are_not_finite_are_refused(bad):
         average_precision(np.array([0.0, bad]), np.array([1, 0]))
 
 
+@pytest.mark.parametrize("bad", [0.5, 2, -1, np.inf])
+def test_labels_of_no_class_are_refused(bad):
+    with pytest.raises(ValueError, match="label of example 1 is neither 0, 1 nor NaN"):
+        average_precision(np.zeros(2), np.array([1, bad]))
+
+
 def test_shapes_that_differ_are_refused():
     with pytest.raises(ValueError, match=r"scores \(2, 2\) and labels \(2, 1\) must have the same shape"):
         average_precision(np.zeros((2, 2)), np.zeros((2, 1)))
