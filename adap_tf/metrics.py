@@ -64,7 +64,7 @@ def _one_task(scores: np.ndarray, labels: np.ndarray, prevalence: float | None) 
     scores, positive = scores[order], positive[order]
     weight = None
     if prevalence is not None:
-        positives = np.count_nonzero(positive)
+        positives = int(positive.sum())
         weight = np.where(positive, prevalence / positives, (1 - prevalence) / max(len(positive) - positives, 1))
     return float(average_precision_score(positive.view(np.int8), scores, sample_weight=weight))
 
