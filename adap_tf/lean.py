@@ -32,7 +32,7 @@ Pass = Callable[[Any], tf.Tensor]
 
 
 def in_training(network: Any) -> Pass:
-    """A network in training mode, for as many passes as share one gradient by the weights.
+    """A network in training mode, for as many passes as share one tape.
 
     Args:
         network: images `[B, ...]` to logits `[B, C]`.

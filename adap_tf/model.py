@@ -244,7 +244,7 @@ class AdversarialModel(keras.Model):
         scored = whole.with_scores(passes.scores)
         signals, slopes = self.method.objective(scored, self.estimators)
 
-        # The network's one differentiation: by its scores, weighted with the objective's gradient by the scores.
+        # The network is differentiated by its weights through its scores alone, weighted with the objective's slopes.
         # Each replica has the gradient by its own scores; `apply` adds the replicas' gradients up.
         scale = self.optimizer.scale_loss(tf.ones([], self.score_dtype))  # 1, unless the optimizer scales losses
         slopes = {view: scale * replicas.own(slopes[view]) for view in passes.scores}

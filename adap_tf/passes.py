@@ -8,8 +8,8 @@ from keras import layers
 
 from adap_tf.lean import Pass, in_training
 
-UNREPEATABLE = (layers.Lambda, layers.TFSMLayer, layers.SpectralNormalization)
-"""Keras' layers that call any function, or move their trained weights in a pass."""
+UNREPEATABLE = (layers.Lambda, layers.TFSMLayer, layers.SpectralNormalization, layers.AugMix)
+"""Keras' layers that call any function, move their trained weights in a pass, or have chance of Python's own."""
 
 
 class Passes:
@@ -44,28 +44,30 @@ class Passes:
                 else:
                     self.scores[view], *_ = self._kept[view] = self._pass(walk, image)
 
-    def gradients(self, slopes: Mapping[str, tf.Tensor], weight: tf.Tensor, l2: float) -> list[tf.Tensor]:
+    def gradients(self, slopes: Mapping[str, tf.Tensor], penalty_weight: tf.Tensor, l2: float) -> list[tf.Tensor]:
         """The gradient by each trainable weight; can be called once.
 
         Args:
             slopes: the loss's gradient by the scores of each view, `[B, C]`.
-            weight: of the penalties on top of the loss, a scalar: of the losses that the network's layers have of their
-                own, in the mean over the views, and of L2.
+            penalty_weight: of the penalties on top of the loss, a scalar: of the losses that the network's layers have
+                of their own, in the mean over the views, and of L2.
             l2: weight of `½‖w‖²` among the penalties.
         """
-        weights, share = self._network.trainable_variables, weight / len(self.scores)
+        weights, share = self._network.trainable_variables, penalty_weight / len(self.scores)
         found = self._gradients(self._tape, self._kept, slopes, share)
-        if l2:  # before the sum over passes: of a sum of three Grappler makes one that keeps zeros for every weight
+        if l2:
+            # Not to the sum over passes: Grappler makes one sum of a + b + λw, and keeps zeros for every weight for it.
             found = [
-                g + tf.cast(weight * l2, g.dtype) * tf.cast(w, g.dtype) for g, w in zip(found, weights, strict=True)
+                g + tf.cast(penalty_weight * l2, g.dtype) * tf.cast(w, g.dtype)
+                for g, w in zip(found, weights, strict=True)
             ]
         for view, before in self._before.items():
             with tf.control_dependencies(found):  # by when the activations of the pass before are gone
                 image = tf.identity(self._images[view])
             with tf.GradientTape() as tape:
                 # From the state that the first pass had, and without moving any.
-                state = [*before, *((weight, weight.value) for weight in weights)]
-                with keras.StatelessScope(state, collect_losses=True, initialize_variables=False):
+                state = [*before, *((w, w.value) for w in weights)]
+                with keras.StatelessScope(state, collect_losses=True):
                     again = self._pass(self._walk(after=found), image)
             more = self._gradients(tape, {view: again}, slopes, share)
             found = [tf.add_n(both) for both in zip(found, more, strict=True)]
@@ -101,9 +103,17 @@ def repeatable(network: keras.Model) -> bool:
     """Whether a pass can be made again, to the same scores and gradients.
 
     It can where all that a pass moves, its chance included, is in Keras' variables and none of them is trained. So it
-    is in Keras' own layers but for a few; what others do is not known.
+    is in Keras' own layers but for a few, if their activations are Keras' own too; what others do is not known.
+    Regularisers are taken to give the same twice.
     """
-    return all(
-        type(layer).__module__.startswith("keras.") and not isinstance(layer, UNREPEATABLE)
-        for layer in network._flatten_layers()
-    )
+    parts = [part for layer in network._flatten_layers() for part in (layer, *getattr(layer, "operations", ()))]
+    return all(_repeatable(part) for part in parts)
+
+
+def _repeatable(part: keras.Operation) -> bool:
+    if isinstance(part, UNREPEATABLE) or getattr(
+        part, "stateful", False
+    ):  # an RNN's states are in no list of variables
+        return False
+    activations = [value for name, value in vars(part).items() if name.endswith("activation") and callable(value)]
+    return all(each.__module__.startswith("keras.") for each in (type(part), *activations))

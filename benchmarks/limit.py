@@ -107,7 +107,8 @@ def step_passes(method: str | Method, **options: Any) -> int:
     """How often a training step computes as much for an example as the forward pass.
 
     A gradient by the layers' inputs and one by their weights count once each: a step of an attack by gradient takes 2,
-    a pass that trains 3.
+    a pass that trains 3. One that is made again to save memory (`adap_tf.passes`) counts nothing: the method does not
+    need it, and the network that counts is not repeatable.
 
     Args:
         method: that trains.

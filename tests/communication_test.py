@@ -57,3 +57,9 @@ def test_gradients_of_all_weights_and_sums_of_batchnorm(count):
     channels, weights = 16 + 32 + 64 + 128, 98_067
     assert found[communication.WEIGHTS] == 2 * 4 * weights
     assert found[communication.NETWORK] == 2 * 4 * (3 + 2) * channels  # sums, squares and counts; gradients of two
+
+
+def test_the_pass_that_is_made_again_tells_sums_of_batchnorm_once_more(count):
+    found = count("adap_lpn", backbone="small_cnn", tasks=3)
+    channels = 16 + 32 + 64 + 128
+    assert found[communication.NETWORK] == 2 * 4 * (2 * (3 + 2) + 3) * channels
