@@ -56,6 +56,16 @@ def test_a_figure_is_as_high_as_its_legend(drawn, tmp_path):
         assert figure.legends[0].get_window_extent().y0 >= 0
 
 
+def test_a_figure_has_room_beside_its_legend(drawn, tmp_path):
+    curve = {"pgd": np.array([0.9, 0.5])}
+    for name in ("a", "a run with a name as long as all of its options " * 4):
+        ranking_figures.budget_curves({name: curve}, "cat", tmp_path / "x.png")
+    for figure in drawn:
+        figure.canvas.draw()  # matplotlib warns of axes without room
+    assert [figure.axes[0].get_window_extent().width > 200 for figure in drawn] == [True, True]
+    assert drawn[0].get_figwidth() == 8.5
+
+
 def test_figures_of_ranks_say_whose_they_are(rng, drawn, tmp_path):
     label, clean = (np.arange(40) % 4 == 0).astype(float), rng.normal(size=40)
     for draw in (ranking_figures.score_shift, ranking_figures.ranked_list):

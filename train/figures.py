@@ -23,6 +23,7 @@ DASHES = ((6, 1, 1, 1, 1, 1), (1, 3), (8, 3), (3, 1, 1, 1), (10, 2, 2, 2))  # be
 STYLES = ("-", "--", ":", "-.", *((0, dash) for dash in DASHES))
 ROWS = 6  # in the figure of examples
 SHOWN = 5  # images of each class in the figure of perturbations
+ROOM = 4  # inches beside a legend
 LINE = 0.19  # inches of a line in a legend
 Scores = Mapping[str, np.ndarray]
 
@@ -66,9 +67,11 @@ def look(runs: int, number: int, order: int) -> dict[str, Any]:
 def save_with_legend(figure: plt.Figure, path: Path | BinaryIO, description: str | None = None) -> None:
     """Writes a figure with its legend beside it, the lines long enough to show their dashes, and closes it.
 
-    A legend that is longer than the figure makes it higher. The file's metadata take the description.
+    A legend that is longer than the figure makes it higher, and one that would leave it no room makes it wider. The
+    file's metadata take the description.
     """
     legend = figure.legend(fontsize="small", loc="outside right upper", handlelength=4)
+    figure.set_figwidth(max(figure.get_figwidth(), legend.get_window_extent().width / figure.dpi + ROOM))
     figure.set_figheight(max(figure.get_figheight(), LINE * (len(legend.get_texts()) + 1)))
     save(figure, path, description)
 
