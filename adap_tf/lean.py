@@ -202,6 +202,9 @@ def steps(network: Any) -> list[Step]:
         calls = list(_calls(network))
     except LookupError:
         return []
+    often = Counter(id(call.layer) for call in calls)
+    if any(often[id(call.layer)] > 1 and _may_add_losses(call.layer) for call in calls):
+        return []  # Keras would forget those of the first call when the second begins
     used = [id(x) for call in calls for x in keras.tree.flatten(call.argument)] + [id(network.outputs[0])]
     once = {x for x, count in Counter(used).items() if count == 1}
     after = {id(x): call for call in calls for x in keras.tree.flatten(call.argument) if id(x) in once}
@@ -295,6 +298,16 @@ def _follows(conv: layers.Conv2D, layer: keras.Layer) -> bool:
     """Whether a layer is a norm that can be part of the kernel before it."""
     types = [(each.compute_dtype, each.variable_dtype) for each in (conv, layer)]
     return _normalises(layer) and conv.activation is keras.activations.linear and types[0] == types[1]
+
+
+def _may_add_losses(layer: keras.Layer) -> bool:
+    """Whether a layer, or one within it, has losses that depend on what it is given, as far as is known."""
+    return any(x.activity_regularizer is not None or not is_keras_own(type(x)) for x in layer._flatten_layers())
+
+
+def is_keras_own(thing: Any) -> bool:
+    """Whether a class or function is Keras' own."""
+    return thing.__module__.startswith("keras.")
 
 
 def _is(layer: Any, kind: Any) -> bool:

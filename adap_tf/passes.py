@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from adap_tf.lean import Pass, in_training
+from adap_tf.lean import Pass, in_training, is_keras_own
 
 UNREPEATABLE = (layers.Lambda, layers.TFSMLayer, layers.SpectralNormalization, layers.AugMix)
 """Keras' layers that call any function, move their trained weights in a pass, or have chance of Python's own."""
@@ -116,4 +116,4 @@ def _repeatable(part: keras.Operation) -> bool:
     ):  # an RNN's states are in no list of variables
         return False
     activations = [value for name, value in vars(part).items() if name.endswith("activation") and callable(value)]
-    return all(each.__module__.startswith("keras.") for each in (type(part), *activations))
+    return all(is_keras_own(each) for each in (type(part), *activations))

@@ -192,6 +192,33 @@ def test_a_layer_that_is_called_twice_on_maps_of_two_sizes():
     assert_same(shaken(keras.Model(image, layers.Dense(2)(layers.Flatten()(conv(conv(image)))))))
 
 
+class Loud(layers.Layer):
+    """Adds the mean of what it is given to the losses."""
+
+    def call(self, x):
+        self.add_loss(keras.ops.mean(x))
+        return x
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: layers.Dense(3, activity_regularizer="l2"),
+        Loud,
+        lambda: keras.Sequential([keras.Input((3,)), layers.ActivityRegularization(0.1)]),
+    ],
+)
+def test_losses_of_a_layer_that_is_called_twice_are_not_forgotten(make):
+    image, twice = keras.Input((3,)), make()
+    network = keras.Model(image, layers.Dense(1)(twice(layers.ReLU()(twice(image)))))
+    losses = []
+    for scores in (in_training(network), partial(network, training=True)):
+        scores(images(network))
+        losses.append([float(loss) for loss in network.losses])
+    assert len(losses[0]) == 2
+    np.testing.assert_allclose(losses[0], losses[1])
+
+
 @pytest.mark.usefixtures("float64")
 def test_a_network_within():
     image = keras.Input((9, 9, 3))
