@@ -1,5 +1,6 @@
 """Average precision, and what belongs to it. Scores are logits; sums that grow with the data are float64."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -41,7 +42,8 @@ def columns(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
         ValueError: shapes differ, a score is not finite, or a label is neither 0, 1 nor NaN.
     """
     arrays = (np.asarray(x) for x in (scores, labels))
-    scores, labels = (x.astype(np.result_type(x, np.float32), copy=False).reshape(len(x), -1) for x in arrays)
+    arrays = (x.reshape(len(x), math.prod(x.shape[1:])) for x in arrays)
+    scores, labels = (x.astype(np.result_type(x, np.float32), copy=False) for x in arrays)
     if scores.shape != labels.shape:
         raise ValueError(f"scores {scores.shape} and labels {labels.shape} must have the same shape")
     if not np.isfinite(scores).all():
@@ -53,13 +55,13 @@ def columns(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _one_task(scores: np.ndarray, labels: np.ndarray, prevalence: float | None) -> float:
-    known = ~np.isnan(labels)
+    known = np.isfinite(labels)
     if not known.all():  # a copy of both takes as long as a tenth of the rest
         scores, labels = scores[known], labels[known]
     positive = labels == 1
     if not positive.any():
         return float("nan")
-    # scikit-learn sorts stably, which takes twice as long as this, but no time for what is sorted.
+    # scikit-learn's stable sort takes twice as long as this one, and next to no time on scores in this order.
     order = np.argsort(scores)[::-1]
     scores, positive = scores[order], positive[order]
     weight = None

@@ -9,15 +9,15 @@ from keras import layers
 from adap_tf.lean import Pass, in_training, is_keras_own
 
 UNREPEATABLE = (layers.Lambda, layers.TFSMLayer, layers.SpectralNormalization, layers.AugMix)
-"""Keras' layers that call any function, move their trained weights in a pass, or have chance of Python's own."""
+"""Keras' layers that call a user's function, move trained weights in a pass, or draw random numbers in Python."""
 
 
 class Passes:
     """A pass in training mode over each view of a batch, and then the gradient of a loss by the weights.
 
     The loss is given by its gradient by the scores, and for a loss on rankings that takes the scores of all views. Only
-    the last view's activations are kept until then; the passes before it are made again, one by one, when those are no
-    longer needed. That costs a pass forward for each. A network that is not `repeatable` keeps all activations.
+    the last view's activations are kept until then; the passes before it are made again, one by one, in `gradients`.
+    Each costs one more pass forward. A network that is not `repeatable` keeps all activations.
 
     Args:
         network: built Keras model, images `[B, ...]` to logits `[B, C]`.
@@ -33,11 +33,11 @@ class Passes:
         self.scores: dict[str, tf.Tensor] = {}
         self._kept: dict[str, list[tf.Tensor]] = {}
         self._before: dict[str, list[tuple[keras.Variable, tf.Tensor]]] = {}
-        *earlier, _ = images
+        again = [*images][:-1] if repeatable(network) else []
         with tf.GradientTape() as self._tape:
             walk = self._walk(after=images.values())
             for view, image in images.items():
-                if view in earlier and repeatable(network):
+                if view in again:
                     self._before[view] = [(v, tf.identity(v.value)) for v in network.non_trainable_variables]
                     with self._tape.stop_recording():
                         self.scores[view], *_ = self._pass(walk, image)
@@ -56,13 +56,13 @@ class Passes:
         weights, share = self._network.trainable_variables, penalty_weight / len(self.scores)
         found = self._gradients(self._tape, self._kept, slopes, share)
         if l2:
-            # Not to the sum over passes: Grappler makes one sum of a + b + λw, and keeps zeros for every weight for it.
+            # Here, not to the final sum: Grappler would make one sum of a + b + λw, and keep zeros for every weight.
             found = [
                 g + tf.cast(penalty_weight * l2, g.dtype) * tf.cast(w, g.dtype)
                 for g, w in zip(found, weights, strict=True)
             ]
         for view, before in self._before.items():
-            with tf.control_dependencies(found):  # by when the activations of the pass before are gone
+            with tf.control_dependencies(found):  # so that the activations of the last pass are freed first
                 image = tf.identity(self._images[view])
             with tf.GradientTape() as tape:
                 # From the state that the first pass had, and without moving any.
@@ -102,18 +102,17 @@ class Passes:
 def repeatable(network: keras.Model) -> bool:
     """Whether a pass can be made again, to the same scores and gradients.
 
-    It can where all that a pass moves, its chance included, is in Keras' variables and none of them is trained. So it
-    is in Keras' own layers but for a few, if their activations are Keras' own too; what others do is not known.
-    Regularisers are taken to give the same twice.
+    It can where all that a pass moves, random seeds included, is in Keras' variables that are not trained. That holds
+    for Keras' own layers, but for a few, with Keras' own activations; of other layers it is not known. Regularisers
+    are taken to be deterministic.
     """
     parts = [part for layer in network._flatten_layers() for part in (layer, *getattr(layer, "operations", ()))]
     return all(_repeatable(part) for part in parts)
 
 
 def _repeatable(part: keras.Operation) -> bool:
-    if isinstance(part, UNREPEATABLE) or getattr(
-        part, "stateful", False
-    ):  # an RNN's states are in no list of variables
+    # The states of a stateful RNN are in no list of variables.
+    if isinstance(part, UNREPEATABLE) or getattr(part, "stateful", False):
         return False
     activations = [value for name, value in vars(part).items() if name.endswith("activation") and callable(value)]
     return all(is_keras_own(each) for each in (type(part), *activations))

@@ -1,16 +1,20 @@
 """Learning curves of some runs side by side, and from which epoch on the AdAP methods are ahead."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from adap_tf.methods import METHODS
 from experiments.cells import ADAP, ALL
 from experiments.checks import check_alike, check_finite
 from experiments.orderings import DIGITS, listed
+from experiments.sheet import signed
 from experiments.store import StoreFolder
 from train.errors import UsageError
+from train.evaluated import read_evaluation
 
 ROWS = 10  # of the table of epochs
+PAPERS = {method: name for name, method in ALL.items()}
 
 
 def folders(folder: Path) -> list[StoreFolder]:
@@ -85,6 +89,7 @@ def _compared(name: str, against: Sequence[str], curves: Mapping[str, Sequence[f
     gap = curves[best][-1] - own[-1]
     if (first := ahead_from(own, others)) is not None:
         scale = f"after {first * steps:,} steps, in which {first * steps * batch:,} images were drawn"
+        scale += ", where it was first measured" if first == 1 else ""
         lasted = f"that is in {len(own) - first + 1} of {len(own)} epochs, at the end by {-gap:.4f}"
         return f"{name} is ahead of {whom} for good from epoch {first} on, {scale}; {lasted}."
     led = sum(value > max(rest) for value, *rest in zip(own, *others, strict=True))
@@ -93,6 +98,19 @@ def _compared(name: str, against: Sequence[str], curves: Mapping[str, Sequence[f
         f"{name} is at no point ahead of {whom} for good: it ends {ends} {best}, and is ahead after {led} of "
         f"{len(own)} epochs."
     )
+
+
+def ends(clean: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """A sentence for each AdAP method on where its clean validation AP ends, by the paper's names."""
+    last = {name: round(aps[-1], DIGITS) for name, aps in clean.items()}
+    for name in (name for name in last if name in ADAP):
+        gaps = {other: last[name] - ap for other, ap in last.items() if other not in ADAP}
+        if parts := [f"{_lead(gap)} {other}" for other, gap in gaps.items()]:
+            yield f"Clean AP: {name} ends {listed(parts)}."
+
+
+def _lead(gap: float) -> str:
+    return f"{abs(gap):.4f} {'ahead of' if gap > 0 else 'behind'}" if gap else "level with"
 
 
 def chance(run: StoreFolder) -> str:
@@ -133,3 +151,29 @@ def _about(run: StoreFolder) -> list[str]:
     aps = (selected["robust_ap"], test["clean"]["ap"], test["pgd"]["ap"])
     hours = results["timing"]["train_seconds"] / 3600
     return [lam, str(selected["epoch"]), *(f"{ap:.4f}" for ap in aps), f"{hours:.1f}"]
+
+
+def attacked(runs: Mapping[str, StoreFolder]) -> Iterator[tuple[str, list[list[str]]]]:
+    """A sentence and a table for each evaluation that lies with a run: AP with intervals, and how far apart two are."""
+    for folder in (run.path / "evaluation" for run in runs.values()):
+        if folder.exists():
+            found = read_evaluation(folder).results
+            names = {key: PAPERS.get(entry.get("method"), key) for key, entry in found["runs"].items()}
+            rows: dict[str, dict[str, str]] = {}
+            for key, entry in found["runs"].items():
+                rows[names[key]] = {
+                    threat: _with_interval([each["ap"], *each["interval"]], "{:.4f}".format)
+                    for threat, each in entry["threats"].items()
+                }
+            for each in found["differences"]:
+                row = rows.setdefault(" − ".join(names[key] for key in each["runs"]), {})
+                row[each["threat"]] = _with_interval([each["difference"], *each["interval"]], partial(signed, digits=4))
+            threats = list(dict.fromkeys(threat for row in rows.values() for threat in row))
+            confidence = f"{100 * found['settings']['confidence']:g}% intervals"
+            table = [[name, *(row.get(threat, "–") for threat in threats)] for name, row in rows.items()]
+            yield f"AP of the test data, with {confidence} over resampled images:", [["", *threats], *table]
+
+
+def _with_interval(numbers: Sequence[float], text: Callable[[float], str]) -> str:
+    value, low, high = map(text, numbers)
+    return f"{value} ({low} to {high})"

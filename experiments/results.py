@@ -35,7 +35,7 @@ written by hand.
 LEARNING = """\
 ## Learning curves
 
-From how many steps and images on the paper's ordering shows: {names}, validation data after each epoch.
+From how many steps and images on AdAP is ahead in robust AP: {names}, validation data after each epoch.
 
 ![Robust and clean validation AP of {names}, by epoch]({figure})
 """
@@ -139,14 +139,18 @@ def curves(folder: Path) -> Iterator[str]:
     """The learning curves of the long runs, if there are any."""
     if not (runs := learning.read(folder)):
         return
-    robust = {name: each["robust"] for name, each in learning.curves(runs).items()}
+    both = learning.curves(runs)
+    robust, clean = ({name: each[part] for name, each in both.items()} for part in ("robust", "clean"))
     first, *_ = runs.values()
     steps, batch = learning.epoch(first)
     yield LEARNING.format(names=orderings.listed(list(runs)), figure=FIGURE)
-    yield from bullets(learning.told(robust, steps, batch))
+    yield from bullets([*learning.told(robust, steps, batch), *learning.ends(clean)])
     yield from bullets([learning.chance(first), *learning.falling(first), *learning.absent(folder)])
     yield table(learning.by_epoch(robust, steps))
     yield table(learning.about(runs))
+    for sentence, rows in learning.attacked(runs):
+        yield sentence + "\n"
+        yield table(rows)
     yield from bullets(came_about(list(runs.values())))
 
 

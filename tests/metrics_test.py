@@ -43,6 +43,7 @@ def test_scores_that_float32_would_tie():
 def test_a_task_without_positives_has_no_average_precision():
     assert np.isnan(average_precision(np.zeros(3), np.zeros(3))).all()
     assert np.isnan(average_precision(np.zeros(2), np.full(2, np.nan))).all()
+    assert [len(average_precision(np.zeros(shape), np.zeros(shape))) for shape in ((0,), (0, 2))] == [1, 2]
     label = np.array([[1, 0], [0, np.nan]])
     assert mean_average_precision(np.array([[1.0, 0], [0, 0]]), label) == 1.0  # over the other task alone
     assert np.isnan(mean_average_precision(np.zeros(3), np.zeros(3)))

@@ -178,6 +178,38 @@ def test_the_lead_is_told_in_epochs_steps_and_images():
     ]
 
 
+def test_where_clean_ap_ends_is_told():
+    clean = {"PGD": [0.9, 0.3], "TRADES": [0.1, 0.5], "AdAP_LN": [0.2, 0.3], "AdAP_LPN": [0.2, 0.4]}
+    assert list(learning.ends(clean)) == [
+        "Clean AP: AdAP_LN ends level with PGD and 0.2000 behind TRADES.",
+        "Clean AP: AdAP_LPN ends 0.1000 ahead of PGD and 0.1000 behind TRADES.",
+    ]
+    assert not list(learning.ends({"AdAP_LN": [0.2]}))
+
+
+def test_an_evaluation_of_the_long_runs_is_shown_with_its_differences(tmp_path):
+    for method in ("adap_lpn", "pgd"):
+        long_run(tmp_path, method, [0.1, 0.2])
+    part = {"ap_at_prevalence": {}, "precision_at_recall": {}}
+    told = {"tasks": ["cat"], "limits": {}, "twice_the_steps": {}, "notes": [], "warnings": []}
+    entries = {
+        name: told | {"path": name, "method": name, "threats": {"apgd": {**part, "ap": ap, "interval": [0.1, 0.4]}}}
+        for name, ap in {"adap_lpn": 0.3, "pgd": 0.21}.items()
+    }
+    gap = {"runs": ["adap_lpn", "pgd"], "threat": "apgd", "difference": 0.09, "interval": [-0.01, 0.2]}
+    written = {"settings": {"confidence": 0.9, "split": "test", "norm": "linf"}, "runs": entries, "differences": [gap]}
+    (tmp_path / "adap_lpn" / "evaluation").mkdir()
+    write_json(tmp_path / "adap_lpn" / "evaluation" / "results.json", {**written, "versions": VERSIONS})
+    ((sentence, table),) = learning.attacked(learning.read(tmp_path))
+    assert sentence == "AP of the test data, with 90% intervals over resampled images:"
+    assert table == [
+        ["", "apgd"],
+        ["AdAP_LPN", "0.3000 (0.1000 to 0.4000)"],
+        ["PGD", "0.2100 (0.1000 to 0.4000)"],
+        ["AdAP_LPN − PGD", "+0.0900 (−0.0100 to +0.2000)"],
+    ]
+
+
 def test_some_epochs_evenly_and_the_last():
     _, *rows = learning.by_epoch({"PGD": [k / 100 for k in range(45)]}, 312)
     assert [row[0] for row in rows] == ["4", "9", "14", "18", "22", "27", "32", "36", "40", "45"]
@@ -421,7 +453,8 @@ def test_the_page_has_tables_orderings_searches_and_curves(docs):
         "\n## Learning curves\n",
         f"]({results.FIGURE})",
         "\n- AdAP_LPN is ahead of PGD and TRADES for good from epoch 1 on, after 4 steps, in which 512 images were "
-        "drawn; that is in 2 of 2 epochs, at the end by 0.1000.\n",
+        "drawn, where it was first measured; that is in 2 of 2 epochs, at the end by 0.1000.\n",
+        "\n- Clean AP: AdAP_LPN ends 0.1000 ahead of PGD and 0.2000 ahead of TRADES.\n",
         "\n- One seed was run, and a validation AP is that of 51 positives: ",
         "\n- The learning rate falls from 0.1 to 0.01, ",
         "\n| 2     | 8     | 0.2000 | 0.1000 | 0.3000   |\n",
