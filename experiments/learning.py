@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from adap_tf.methods import METHODS
 from experiments.cells import ADAP, ALL
@@ -157,21 +158,24 @@ def attacked(runs: Mapping[str, StoreFolder]) -> Iterator[tuple[str, list[list[s
     """A sentence and a table for each evaluation that lies with a run: AP with intervals, and how far apart two are."""
     for folder in (run.path / "evaluation" for run in runs.values()):
         if folder.exists():
-            found = read_evaluation(folder).results
-            names = {key: PAPERS.get(entry.get("method"), key) for key, entry in found["runs"].items()}
-            rows: dict[str, dict[str, str]] = {}
-            for key, entry in found["runs"].items():
-                rows[names[key]] = {
-                    threat: _with_interval([each["ap"], *each["interval"]], "{:.4f}".format)
-                    for threat, each in entry["threats"].items()
-                }
-            for each in found["differences"]:
-                row = rows.setdefault(" − ".join(names[key] for key in each["runs"]), {})
-                row[each["threat"]] = _with_interval([each["difference"], *each["interval"]], partial(signed, digits=4))
-            threats = list(dict.fromkeys(threat for row in rows.values() for threat in row))
-            confidence = f"{100 * found['settings']['confidence']:g}% intervals"
-            table = [[name, *(row.get(threat, "–") for threat in threats)] for name, row in rows.items()]
-            yield f"AP of the test data, with {confidence} over resampled images:", [["", *threats], *table]
+            yield _attacked(read_evaluation(folder).results)
+
+
+def _attacked(found: Mapping[str, Any]) -> tuple[str, list[list[str]]]:
+    names = {key: PAPERS.get(entry.get("method"), key) for key, entry in found["runs"].items()}
+    rows: dict[str, dict[str, str]] = {}
+    for key, entry in found["runs"].items():
+        rows[names[key]] = {
+            threat: _with_interval([each["ap"], *each["interval"]], "{:.4f}".format)
+            for threat, each in entry["threats"].items()
+        }
+    for each in found["differences"]:
+        row = rows.setdefault(" − ".join(names[key] for key in each["runs"]), {})
+        row[each["threat"]] = _with_interval([each["difference"], *each["interval"]], partial(signed, digits=4))
+    threats = list(dict.fromkeys(threat for row in rows.values() for threat in row))
+    confidence = f"{100 * found['settings']['confidence']:g}% intervals"
+    table = [["", *threats], *([name, *(row.get(threat, "–") for threat in threats)] for name, row in rows.items())]
+    return f"AP of the test data, with {confidence} over resampled images:", table
 
 
 def _with_interval(numbers: Sequence[float], text: Callable[[float], str]) -> str:
