@@ -20,6 +20,9 @@ ALL = {
 }
 """The methods by the paper's names."""
 
+PAPERS = {method: name for name, method in ALL.items()}
+"""The paper's names by the methods."""
+
 ATTACKER = "CE Min."
 """The method whose networks lend black-box attacks their gradient."""
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from adap_tf.data import Examples, training_batches
 from experiments import published
-from experiments.cells import ALL, GROUPS, Entry
+from experiments.cells import ALL, GROUPS, PAPERS, Entry
 from experiments.gather import missing
 from experiments.store import Run, unique
 from experiments.study import Study
@@ -83,7 +83,7 @@ def examples(config: Config, study: Study) -> int:
 def weight(config: Config) -> float:
     """A step's work in steps of `REFERENCE` on images of 32×32: by Table 7, the pixels and the batch."""
     seconds = published.seconds()
-    name = next(name for name, method in ALL.items() if method == config.method)
+    name = PAPERS[config.method]
     of_method = seconds.get(name, seconds[UNTIMED]) / seconds[REFERENCE]
     return of_method * PIXELS.get(config.data or "", 32 * 32) / 32**2 * config.batch_size / 128
 

@@ -1,21 +1,20 @@
 """Learning curves of some runs side by side, and from which epoch on the AdAP methods are ahead."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from adap_tf.methods import METHODS
-from experiments.cells import ADAP, ALL
+from experiments.cells import ADAP, ALL, PAPERS
 from experiments.checks import check_alike, check_finite
 from experiments.orderings import DIGITS, listed
 from experiments.sheet import signed
 from experiments.store import StoreFolder
 from train.errors import UsageError
 from train.evaluated import read_evaluation
+from train.parts import ends
 
 ROWS = 10  # of the table of epochs
-PAPERS = {method: name for name, method in ALL.items()}
 
 
 def folders(folder: Path) -> list[StoreFolder]:
@@ -101,7 +100,7 @@ def _compared(name: str, against: Sequence[str], curves: Mapping[str, Sequence[f
     )
 
 
-def ends(clean: Mapping[str, Sequence[float]]) -> Iterator[str]:
+def clean_ends(clean: Mapping[str, Sequence[float]]) -> Iterator[str]:
     """A sentence for each AdAP method on where its clean validation AP ends, by the paper's names."""
     last = {name: round(aps[-1], DIGITS) for name, aps in clean.items()}
     for name in (name for name in last if name in ADAP):
@@ -166,18 +165,12 @@ def _attacked(found: Mapping[str, Any]) -> tuple[str, list[list[str]]]:
     rows: dict[str, dict[str, str]] = {}
     for key, entry in found["runs"].items():
         rows[names[key]] = {
-            threat: _with_interval([each["ap"], *each["interval"]], "{:.4f}".format)
-            for threat, each in entry["threats"].items()
+            threat: f"{each['ap']:.4f} ({ends(each['interval'])})" for threat, each in entry["threats"].items()
         }
     for each in found["differences"]:
         row = rows.setdefault(" − ".join(names[key] for key in each["runs"]), {})
-        row[each["threat"]] = _with_interval([each["difference"], *each["interval"]], partial(signed, digits=4))
+        row[each["threat"]] = f"{signed(each['difference'], DIGITS)} ({ends(each['interval'], '+')})"
     threats = list(dict.fromkeys(threat for row in rows.values() for threat in row))
     confidence = f"{100 * found['settings']['confidence']:g}% intervals"
     table = [["", *threats], *([name, *(row.get(threat, "–") for threat in threats)] for name, row in rows.items())]
     return f"AP of the test data, with {confidence} over resampled images:", table
-
-
-def _with_interval(numbers: Sequence[float], text: Callable[[float], str]) -> str:
-    value, low, high = map(text, numbers)
-    return f"{value} ({low} to {high})"

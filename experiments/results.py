@@ -144,7 +144,7 @@ def curves(folder: Path) -> Iterator[str]:
     first, *_ = runs.values()
     steps, batch = learning.epoch(first)
     yield LEARNING.format(names=orderings.listed(list(runs)), figure=FIGURE)
-    yield from bullets([*learning.told(robust, steps, batch), *learning.ends(clean)])
+    yield from bullets([*learning.told(robust, steps, batch), *learning.clean_ends(clean)])
     yield from bullets([learning.chance(first), *learning.falling(first), *learning.absent(folder)])
     yield table(learning.by_epoch(robust, steps))
     yield table(learning.about(runs))

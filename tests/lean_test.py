@@ -13,6 +13,7 @@ from adap_tf import PGD, Evaluator
 from adap_tf.backbones import resnet18, small_cnn
 from adap_tf.convolutions import Blocks, Direct, Product
 from adap_tf.lean import Convolution, Other, at_rest, in_training, steps
+from model_test import Loud
 from train.workers import make_strategy
 
 NARROW = (4, 6, 8, 10)
@@ -190,14 +191,6 @@ def test_a_layer_that_is_called_twice_on_maps_of_two_sizes():
     image = keras.Input((5, 5, 3))
     conv = layers.Conv2D(3, 3)
     assert_same(shaken(keras.Model(image, layers.Dense(2)(layers.Flatten()(conv(conv(image)))))))
-
-
-class Loud(layers.Layer):
-    """Adds the mean of what it is given to the losses."""
-
-    def call(self, x):
-        self.add_loss(keras.ops.mean(x))
-        return x
 
 
 @pytest.mark.parametrize(

@@ -180,11 +180,11 @@ def test_the_lead_is_told_in_epochs_steps_and_images():
 
 def test_where_clean_ap_ends_is_told():
     clean = {"PGD": [0.9, 0.3], "TRADES": [0.1, 0.5], "AdAP_LN": [0.2, 0.3], "AdAP_LPN": [0.2, 0.4]}
-    assert list(learning.ends(clean)) == [
+    assert list(learning.clean_ends(clean)) == [
         "Clean AP: AdAP_LN ends level with PGD and 0.2000 behind TRADES.",
         "Clean AP: AdAP_LPN ends 0.1000 ahead of PGD and 0.1000 behind TRADES.",
     ]
-    assert not list(learning.ends({"AdAP_LN": [0.2]}))
+    assert not list(learning.clean_ends({"AdAP_LN": [0.2]}))
 
 
 def test_an_evaluation_of_the_long_runs_is_shown_with_its_differences(tmp_path):
