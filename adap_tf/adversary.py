@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from adap_tf.attacks import Attack, ascending, without_loops
+from adap_tf.attacks import Attack, ascending, traced_once, without_loops
 from adap_tf.noise import Noise
 from adap_tf.scored import ADVERSARIAL, CLEAN, Scored
 from adap_tf.terms import Term
@@ -97,4 +97,5 @@ def perturbed(
     share = reach.share(image, label)
     limits = () if share is None else (share,)
     with without_loops(still.replicas.count > 1), tf.name_scope(SCOPE):
-        return tf.stop_gradient(attack(ascending(network, ascent), image, noise, *limits))
+        ascended = ascending(network, traced_once(ascent) if term.joint else ascent)
+        return tf.stop_gradient(attack(ascended, image, noise, *limits))

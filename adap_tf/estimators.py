@@ -5,6 +5,7 @@ Both are Keras layers without inputs, because a layer's weights reach every chec
 equal without a reduction (`aggregation="none"`).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from adap_tf.losses import log_to_mean, top_one
+from adap_tf.losses import to_mean, top_one
 from adap_tf.weights import Population
 
 Start = Literal["first_visit", "zero"]
@@ -138,33 +139,33 @@ def _mean_of_repeats(place: tf.Tensor, estimate: tf.Tensor) -> tf.Tensor:
 
 
 class Averages(NamedTuple):
-    """The listwise state, each `[C]`, of two lists of scores `s` and `s'`.
+    """The listwise state of two views' lists of scores, `s` and `s'`.
 
     Attributes:
-        log_u2: log of the moving average of `Σ w e^s`.
-        log_u3: the same of `s'`.
-        r: `u1/u2`, the mean of `s - s'` under the top-one probabilities of `s`.
-        k1: mean of `log(2p/(p+q))` under `p`, which Jensen–Shannon needs.
-        k2: mean of `log(2q/(p+q))` under `q`.
+        log_u: logs of the moving averages of `Σ w e^s` and of the same of `s'`, `[2, C]`: of `u2` and `u3`.
+        r: `u1/u2`, the mean of `s - s'` under the top-one probabilities of `s`, `[1, C]`.
+        k: what Jensen–Shannon needs, `[2, C]`: the mean of `log(2p/(p+q))` under `p`, and of `log(2q/(p+q))` under `q`.
     """
 
-    log_u2: tf.Tensor
-    log_u3: tf.Tensor
+    log_u: tf.Tensor
     r: tf.Tensor
-    k1: tf.Tensor
-    k2: tf.Tensor
+    k: tf.Tensor
+
+
+SIZES = Averages(2, 1, 2)
+"""Rows that each takes of the state."""
 
 
 def _unseen(shape: Sequence[int], dtype: str | None = None) -> tf.Tensor:
     """Listwise state before the first batch: logs of 0, and means of 0."""
-    start = Averages(-np.inf, -np.inf, 0.0, 0.0, 0.0)
-    return tf.repeat(tf.constant(start, dtype)[:, None], shape[1], axis=1)
+    logs = tf.fill([SIZES.log_u, shape[1]], tf.constant(-np.inf, dtype))
+    return tf.concat([logs, tf.zeros([SIZES.r + SIZES.k, shape[1]], dtype)], axis=0)
 
 
 class ListwiseState(keras.layers.Layer):
     """The vector of eq. 11 for each task, kept as logs and a ratio: any finite score is safe.
 
-    `log u2 = -∞` marks a task that has seen no batch.
+    Both views' numbers lie side by side and are computed at once. `log u2 = -∞` marks a task that has seen no batch.
 
     Args:
         population: the training set's counts, of `C` tasks.
@@ -184,7 +185,7 @@ class ListwiseState(keras.layers.Layer):
         super().__init__(dtype=dtype, trainable=False, **kwargs)
         self.population, self.gamma, self.start = population, gamma, start
         self.state = self.add_weight(
-            shape=(len(Averages._fields), len(population.positives)),
+            shape=(sum(SIZES), len(population.positives)),
             initializer=_unseen,
             trainable=False,
             autocast=False,
@@ -198,50 +199,41 @@ class ListwiseState(keras.layers.Layer):
         old = tf.identity(self.state.value)
         return lambda: self.state.assign(old)
 
-    def update(self, log_weight: tf.Tensor, s: tf.Tensor, s_adv: tf.Tensor, peek: bool = False) -> Averages:
+    def update(self, log_weight: tf.Tensor, scores: tf.Tensor, peek: bool = False) -> Averages:
         """Moves the state by a global batch and gives it back.
 
         Args:
-            log_weight: `[B, C]`, logs of the candidates' weights, -∞ for examples that are none.
-            s: scores `[B, C]` of one view.
-            s_adv: scores of the other.
+            log_weight: `[B, 1, C]`, logs of the candidates' weights, -∞ for examples that are none.
+            scores: of both views, `[B, 2, C]`.
             peek: whether the state itself stays as it is.
 
         Returns:
             The averages after the update. A task without a candidate in the batch stays as it was.
         """
-        old = Averages(*tf.unstack(self.state.value))
-        log_g2 = tf.reduce_logsumexp(log_weight + s, axis=0)
-        log_g3 = tf.reduce_logsumexp(log_weight + s_adv, axis=0)
-        log_u2 = self._log_average(old.log_u2, log_g2, old)
-        log_u3 = self._log_average(old.log_u3, log_g3, old)
+        before = self.state.value
+        old = Averages(*tf.split(before, SIZES))
+        begun = tf.unstack(old.log_u)[0] > -np.inf
+        log_kept = old.log_u + (math.log1p(-self.gamma) if self.gamma < 1 else -math.inf)
+        log_g = tf.reduce_logsumexp(log_weight + scores, axis=0)
+        log_u = self._moved(begun, _log_sum(log_kept, log_g + math.log(self.gamma)), log_g)
 
-        kept = tf.exp(tf.math.log(tf.constant(1 - self.gamma, s.dtype)) + old.log_u2 - log_u2)
-        batch_r = tf.reduce_sum(tf.nn.softmax(log_weight + s, axis=0) * (s - s_adv), axis=0)
-        p, q = top_one(log_weight, s, log_u2), top_one(log_weight, s_adv, log_u3)
-        p_to_mean, q_to_mean = log_to_mean(s - log_u2, s_adv - log_u3), log_to_mean(s_adv - log_u3, s - log_u2)
-        new = Averages(
-            log_u2,
-            log_u3,
-            kept * old.r + (1 - kept) * batch_r,
-            self._average(old.k1, tf.reduce_sum(p * p_to_mean, axis=0), old),
-            self._average(old.k2, tf.reduce_sum(q * q_to_mean, axis=0), old),
-        )
-        moved = tf.where(log_g2 > -np.inf, tf.stack(new), self.state.value)
+        kept, _ = tf.unstack(tf.exp(log_kept - log_u))
+        s, s_adv = tf.unstack(scores, axis=1)
+        in_batch, _ = tf.unstack(top_one(log_weight, scores, log_g), axis=1)
+        r = kept * old.r + (1 - kept) * tf.reduce_sum(in_batch * (s - s_adv), axis=0)
+        mean = tf.reduce_sum(top_one(log_weight, scores, log_u) * to_mean(scores - log_u), axis=0)
+        k = self._moved(begun, (1 - self.gamma) * old.k + self.gamma * mean, mean)
+
+        moved = tf.where(tf.unstack(log_g)[0] > -np.inf, tf.concat([log_u, r, k], axis=0), before)
         if not peek:
             self.state.assign(moved)
-        return Averages(*tf.unstack(moved))
+        return Averages(*tf.split(moved, SIZES))
 
-    def _average(self, value: tf.Tensor, estimate: tf.Tensor, old: Averages) -> tf.Tensor:
-        """The moving average, or the estimate where it begins with that."""
-        return tf.where(self._moves(old), (1 - self.gamma) * value + self.gamma * estimate, estimate)
+    def _moved(self, begun: tf.Tensor, average: tf.Tensor, estimate: tf.Tensor) -> tf.Tensor:
+        """The moving average, or the estimate for a task that begins with that."""
+        return average if self.start == "zero" else tf.where(begun, average, estimate)
 
-    def _log_average(self, log_value: tf.Tensor, log_estimate: tf.Tensor, old: Averages) -> tf.Tensor:
-        """The same of numbers known by their logs."""
-        gamma = tf.constant(self.gamma, log_estimate.dtype)
-        parts = [tf.math.log(1 - gamma) + log_value, tf.math.log(gamma) + log_estimate]
-        return tf.where(self._moves(old), tf.reduce_logsumexp(parts, axis=0), log_estimate)
 
-    def _moves(self, old: Averages) -> tf.Tensor:
-        """Whether a task's numbers move from where they are, rather than begin."""
-        return (old.log_u2 > -np.inf) | (self.start == "zero")
+def _log_sum(log_a: tf.Tensor, log_b: tf.Tensor) -> tf.Tensor:
+    """`log(a + b)` of numbers known by their logs, of which one at least is not 0."""
+    return tf.maximum(log_a, log_b) + tf.nn.softplus(-tf.abs(log_a - log_b))

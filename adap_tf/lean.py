@@ -31,16 +31,18 @@ PLAIN = (keras.Sequential, Functional)
 Pass = Callable[[Any], tf.Tensor]
 
 
-def in_training(network: Any) -> Pass:
+def in_training(network: Any, again: bool = False) -> Pass:
     """A network in training mode, for as many passes as share one tape.
 
     Args:
         network: images `[B, ...]` to logits `[B, C]`.
+        again: whether passes are made that have been made before, in a `StatelessScope`: there is no use in what they
+            move.
 
     Returns:
         Images to logits. BatchNorm's statistics move with each pass.
     """
-    return _walk(network, training=True)
+    return _walk(network, True, lambda unit: unit.in_training(again))
 
 
 def at_rest(network: Any) -> Pass:
@@ -52,15 +54,15 @@ def at_rest(network: Any) -> Pass:
     Returns:
         Images to logits, differentiable by the images.
     """
-    return _walk(network, training=False)
+    return _walk(network, False, lambda unit: unit.at_rest())
 
 
-def _walk(network: Any, training: bool) -> Pass:
+def _walk(network: Any, training: bool, made: Callable[["Unit"], Pass]) -> Pass:
     whole, found = partial(network, training=training), steps(network)
     if not found:
         return whole
     (first,), (last,) = network.inputs, network.outputs
-    done = [(unit.in_training() if training else unit.at_rest(), *ends) for unit, *ends in found]
+    done = [(made(unit), *ends) for unit, *ends in found]
 
     def scores(image: tf.Tensor) -> tf.Tensor:
         if not tf.TensorShape(first.shape[1:]).is_compatible_with(image.shape[1:]):
@@ -77,8 +79,8 @@ def _walk(network: Any, training: bool) -> Pass:
 class Unit(Protocol):
     """What is done at once on the way through a network."""
 
-    def in_training(self) -> Pass:
-        """It in training mode."""
+    def in_training(self, again: bool) -> Pass:
+        """It in training mode; what it moves is of no use again."""
 
     def at_rest(self) -> Pass:
         """It in inference mode, with the weights of now."""
@@ -98,9 +100,9 @@ class Other:
 
     layer: keras.Layer
 
-    def in_training(self) -> Pass:
+    def in_training(self, again: bool) -> Pass:
         """The layer in training mode."""
-        return in_training(self.layer)
+        return in_training(self.layer, again)
 
     def at_rest(self) -> Pass:
         """The layer in inference mode."""
@@ -113,10 +115,11 @@ class Norm:
 
     norm: layers.BatchNormalization
 
-    def in_training(self) -> Pass:
+    def in_training(self, again: bool) -> Pass:
         """A single operation, where there is one."""
+        whole = partial(self.norm, training=True)
         fused = self.norm.trainable and not self.norm.synchronized and self.norm.variable_dtype == "float32"
-        return self._fused if fused else partial(self.norm, training=True)
+        return lambda x: self._fused(x, again) if fused and x.shape.is_fully_defined() else whole(x)
 
     def at_rest(self) -> Pass:
         """The layer in inference mode."""
@@ -130,22 +133,23 @@ class Norm:
         offset = -norm.moving_mean.value * slope
         return slope, offset if norm.beta is None else offset + norm.beta.value
 
-    def _fused(self, x: tf.Tensor) -> tf.Tensor:
-        norm = self.norm
+    def _fused(self, x: tf.Tensor, again: bool) -> tf.Tensor:
+        norm, nothing = self.norm, tf.zeros([0])
         mean, variance = norm.moving_mean, norm.moving_variance
         y, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=tf.cast(x, norm.compute_dtype),
             scale=tf.ones_like(mean.value) if norm.gamma is None else norm.gamma.value,
             offset=tf.zeros_like(mean.value) if norm.beta is None else norm.beta.value,
-            mean=tf.zeros([0]),
-            variance=tf.zeros([0]),
+            mean=nothing,
+            variance=nothing,
             epsilon=norm.epsilon,
             is_training=True,
         )
-        count = tf.cast(tf.size(x, tf.int64) // x.shape[-1], tf.float32)
-        biased = batch_variance * (count - 1) / count  # the operation divides by one less, Keras does not
-        for statistic, found in ((mean, batch_mean), (variance, biased)):
-            statistic.assign(statistic.value * norm.momentum + tf.stop_gradient(found) * (1 - norm.momentum))
+        if not again:
+            count, share = x.shape[:-1].num_elements(), 1 - norm.momentum
+            biased = (count - 1) / count  # the operation divides by one less than the count, Keras does not
+            mean.assign(mean.value * norm.momentum + batch_mean * share)
+            variance.assign(variance.value * norm.momentum + batch_variance * (share * biased))
         return y
 
 
@@ -157,12 +161,12 @@ class Convolution:
     form: Form
     norm: Norm | None
 
-    def in_training(self) -> Pass:
+    def in_training(self, again: bool) -> Pass:
         """Convolved, then normalised."""
         convolved = self._convolving(self._kernel(), self.conv.bias)
         if self.norm is None:
             return convolved
-        normed = self.norm.in_training()
+        normed = self.norm.in_training(again)
         return lambda x: normed(convolved(x))
 
     def at_rest(self) -> Pass:

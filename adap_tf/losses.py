@@ -131,6 +131,11 @@ def log_to_mean(log_p: tf.Tensor, log_q: tf.Tensor) -> tf.Tensor:
     return math.log(2) - tf.nn.softplus(log_q - log_p)
 
 
+def to_mean(log_p: tf.Tensor) -> tf.Tensor:
+    """`log(2p / (p + q))` and `log(2q / (p + q))`, from the logs of both, `[B, 2, C]`."""
+    return log_to_mean(log_p, tf.reverse(log_p, [1]))
+
+
 def top_one(log_weight: tf.Tensor, score: tf.Tensor, log_normaliser: tf.Tensor) -> tf.Tensor:
     """Weighted top-one probabilities `w e^s / u` (Definition 1, with the estimator `u` as normaliser)."""
     return tf.exp(log_weight + score - log_normaliser)

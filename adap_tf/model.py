@@ -235,7 +235,7 @@ class AdversarialModel(keras.Model):
         replicas = Replicas.current()
 
         whole = self._whole(batch, replicas)
-        take_back = self._remembered(whole)
+        take_back = [estimator.remembered(whole.row) for estimator in self.estimators.values()]
         images = {CLEAN: batch["image"]}
         if self.method.attack is not None:
             images[ADVERSARIAL] = self._attacked(self.method.attack, batch, whole)
@@ -252,6 +252,7 @@ class AdversarialModel(keras.Model):
 
         terms = {f"term {name}": [value] for name, value in signals.items() if name != "loss"}
         numbers = {"images": [*images.values()], "scores": [*scored.scores.values()], **terms, "gradients": gradients}
+        take_back.append(passes.take_back)
         fine = self._moved(gradients, all_finite(numbers, replicas), scale, take_back, replicas)
         for name, value in (signals | {NORM: _norm(gradients, scale, replicas)}).items():
             self.signals[name].update_state(value, fine)
@@ -262,7 +263,7 @@ class AdversarialModel(keras.Model):
         gradients: list[tf.Tensor],
         finite: dict[str, tf.Tensor],
         scale: tf.Tensor,
-        take_back: Callable[[], None],
+        take_back: Sequence[Callable[[], object]],
         replicas: Replicas,
     ) -> tf.Tensor:
         """Moves the weights and counts the step; where something is not finite, takes back what has moved instead.
@@ -271,7 +272,7 @@ class AdversarialModel(keras.Model):
             gradients: this replica's part of the gradient by each weight, times the scale.
             finite: what was looked at, and whether it is finite on all replicas.
             scale: of the loss.
-            take_back: puts statistics and estimators back to what they were before the step.
+            take_back: what puts the network's state and the estimators back to what they were before the step.
             replicas: that take the step.
 
         Returns:
@@ -282,27 +283,14 @@ class AdversarialModel(keras.Model):
             gradients = [tf.where(finite["gradients"], gradients[0], np.nan), *gradients[1:]]
             finite = finite | {"gradients": finite["gradients"] | (scale > 1)}
         fine = tf.reduce_all([*finite.values()])
-        weights = self.network.trainable_variables
-        done = replicas.either(fine, lambda: self.optimizer.apply(gradients, weights), take_back)
+        move = functools.partial(self.optimizer.apply, gradients, self.network.trainable_variables)
+        done = replicas.either(fine, move, lambda: [put_back() for put_back in take_back])
         with tf.control_dependencies([done]):
             allowed = [] if self.skip_nonfinite else [refuse_unless(finite, self.steps_taken.value + 1)]
         with tf.control_dependencies([done, *allowed]):
             self.steps_taken.assign_add(1)
             self.steps_skipped.assign_add(tf.cast(~fine, tf.int64))
         return fine
-
-    def _remembered(self, whole: Scored) -> Callable[[], None]:
-        """A function that puts back what a step moves before it is known to be finite: statistics and estimators."""
-        statistics = [(weight, tf.identity(weight.value)) for weight in self.network.non_trainable_weights]
-        estimators = [estimator.remembered(whole.row) for estimator in self.estimators.values()]
-
-        def take_back() -> None:
-            for weight, value in statistics:
-                weight.assign(value)
-            for put_back in estimators:
-                put_back()
-
-        return take_back
 
     def not_finite(self, data: Any) -> np.ndarray:
         """The examples `[b]` of a batch, as bools, of which the image or a score is not finite: who spoiled a step.

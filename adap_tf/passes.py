@@ -32,13 +32,14 @@ class Passes:
         self._network, self._images, self._dtype = network, images, dtype
         self.scores: dict[str, tf.Tensor] = {}
         self._kept: dict[str, list[tf.Tensor]] = {}
+        self._again = [*images][:-1] if repeatable(network) else []
         self._before: dict[str, list[tuple[keras.Variable, tf.Tensor]]] = {}
-        again = [*images][:-1] if repeatable(network) else []
         with tf.GradientTape() as self._tape:
             walk = self._walk(after=images.values())
             for view, image in images.items():
-                if view in again:
+                if view in self._again or not self._before:
                     self._before[view] = [(v, tf.identity(v.value)) for v in network.non_trainable_variables]
+                if view in self._again:
                     with self._tape.stop_recording():
                         self.scores[view], *_ = self._pass(walk, image)
                 else:
@@ -61,22 +62,28 @@ class Passes:
                 g + tf.cast(penalty_weight * l2, g.dtype) * tf.cast(w, g.dtype)
                 for g, w in zip(found, weights, strict=True)
             ]
-        for view, before in self._before.items():
+        for view in self._again:
             with tf.control_dependencies(found):  # so that the activations of the last pass are freed first
                 image = tf.identity(self._images[view])
             with tf.GradientTape() as tape:
                 # From the state that the first pass had, and without moving any.
-                state = [*before, *((w, w.value) for w in weights)]
+                state = [*self._before[view], *((w, w.value) for w in weights)]
                 with keras.StatelessScope(state, collect_losses=True):
-                    again = self._pass(self._walk(after=found), image)
-            more = self._gradients(tape, {view: again}, slopes, share)
+                    made = self._pass(self._walk(after=found, again=True), image)
+            more = self._gradients(tape, {view: made}, slopes, share)
             found = [tf.add_n(both) for both in zip(found, more, strict=True)]
         return found
 
-    def _walk(self, after: Iterable[tf.Tensor]) -> Pass:
+    def take_back(self) -> None:
+        """Puts back all that the passes have moved: statistics, and the counters of random numbers."""
+        first, *_ = self._before.values()
+        for variable, value in first:
+            variable.assign(value)
+
+    def _walk(self, after: Iterable[tf.Tensor], again: bool = False) -> Pass:
         """A walk through the network; its kernels are not made ready sooner than they are needed."""
         with tf.control_dependencies([*after]):
-            return in_training(self._network)
+            return in_training(self._network, again)
 
     def _pass(self, walk: Pass, image: tf.Tensor) -> list[tf.Tensor]:
         """The scores and the losses of the network's layers."""

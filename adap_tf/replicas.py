@@ -57,10 +57,10 @@ class Replicas:
             then: what to do where it holds.
             otherwise: what to do where it does not.
         """
-        if self.count == 1:
+        if not tf.distribute.has_strategy():
             return _either(condition, then, otherwise)
 
-        # A branch of `tf.cond` can only hold collectives if all replicas enter it together.
+        # A branch of `tf.cond` can only hold collectives if all replicas enter it together, be it a single one.
         def together(strategy: tf.distribute.Strategy, condition: Any, then: Any, otherwise: Any) -> tf.Tensor:
             def do(what: Callable[[], object]) -> None:
                 what()

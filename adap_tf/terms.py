@@ -274,30 +274,23 @@ class Listwise(Joint):
     def __call__(self, batch: Scored, estimator: ListwiseState, peek: bool = False) -> tuple[tf.Tensor, Gradients]:
         """Value from the estimators after their update, and the gradient of eq. 12."""
         # The reverse KL is the KL with each view in the other's place.
-        first, second = reversed(self.views) if self.divergence == "reverse_kl" else self.views
-        (s, slope), (t, slope_t) = self._scores(batch.scores[first]), self._scores(batch.scores[second])
+        views = self.views[::-1] if self.divergence == "reverse_kl" else self.views
+        scores, slope = losses.SCORES[self.list_score](tf.stack([batch.scores[view] for view in views], axis=1))
+        scores, slope = scores / self.temperature, slope / self.temperature
         weight = list_weights(batch.label, batch.candidate, self.prevalence, estimator.population)
-        log_weight = tf.math.log(weight)
-        log_u2, log_u3, r, k1, k2 = estimator.update(log_weight, s, t, peek)
-        p, q = losses.top_one(log_weight, s, log_u2), losses.top_one(log_weight, t, log_u3)
+        log_weight = tf.math.log(weight)[:, None]
+        log_u, r, k = estimator.update(log_weight, scores, peek)
+        top_one = losses.top_one(log_weight, scores, log_u)
         if self.divergence == "js":
-            log_p, log_q = s - log_u2, t - log_u3  # but for the weight, which both have
-            value = (k1 + k2) / 2
-            by_s = p * (losses.log_to_mean(log_p, log_q) - k1) / 2
-            by_t = q * (losses.log_to_mean(log_q, log_p) - k2) / 2
+            # The weight is in both logs, and cancels.
+            value, by_scores = tf.reduce_sum(k, axis=0) / 2, top_one * (losses.to_mean(scores - log_u) - k) / 2
         else:
-            value, by_s, by_t = r - log_u2 + log_u3, p * (s - t - r), q - p
+            (s, t), (p, q), (log_u2, log_u3) = (tf.unstack(x, axis=-2) for x in (scores, top_one, log_u))
+            value, by_scores = r - log_u2 + log_u3, tf.stack([p * (s - t - r), q - p], axis=1)
         any_known = tf.reduce_max(batch.candidate, axis=0)
         task = tf.math.divide_no_nan(any_known, tf.reduce_sum(any_known))
-        return tf.reduce_sum(tf.math.multiply_no_nan(value, task)), {
-            first: tf.math.multiply_no_nan(by_s * slope, task),
-            second: tf.math.multiply_no_nan(by_t * slope_t, task),
-        }
-
-    def _scores(self, h: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The scores this term sees and their slope by the logits."""
-        s, slope = losses.SCORES[self.list_score](h)
-        return s / self.temperature, slope / self.temperature
+        slopes = tf.unstack(tf.math.multiply_no_nan(by_scores * slope, task), axis=1)
+        return tf.reduce_sum(tf.math.multiply_no_nan(value, task)), dict(zip(views, slopes, strict=True))
 
 
 def fields_of(term: Any) -> frozenset[str]:

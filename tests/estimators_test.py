@@ -46,13 +46,14 @@ def test_a_peek_gives_what_an_update_would_and_moves_nothing():
     np.testing.assert_array_equal(estimator.update(row, estimate), peeked)
     assert (estimator.u.numpy() != before).any()
 
-    state, s, other = listwise(1, 0.5), tf.constant([[0.0], [1.0]], tf.float64), tf.constant([[2.0], [0.0]], tf.float64)
-    log_weight = tf.fill([2, 1], tf.constant(-np.log(2.0), tf.float64))
-    state.update(log_weight, s, other)
+    state, scores = listwise(1, 0.5), tf.constant([[[0.0], [2.0]], [[1.0], [0.0]]], tf.float64)
+    log_weight = tf.fill([2, 1, 1], tf.constant(-np.log(2.0), tf.float64))
+    state.update(log_weight, scores)
     before = state.state.numpy()
-    peeked = state.update(log_weight, other, s, peek=True)
+    peeked = state.update(log_weight, scores[:, ::-1], peek=True)
     np.testing.assert_array_equal(state.state, before)
-    np.testing.assert_array_equal(state.update(log_weight, other, s), peeked)
+    moved = state.update(log_weight, scores[:, ::-1])
+    np.testing.assert_array_equal(np.concatenate(moved), np.concatenate(peeked))
     assert (state.state.numpy() != before).any()
 
 
@@ -105,16 +106,17 @@ def test_listwise_state_matches_the_reference_over_steps(rng, gamma, size, start
     estimator, expected = listwise(1, gamma, start), reference.ListwiseState(1, gamma, start)
     for _ in range(8):
         s, s_adv, weight = *(rng.normal(size=(2, 5)) * size), rng.dirichlet(np.ones(5))
-        found = estimator.update(*(tf.constant(x[:, None]) for x in (np.log(weight), s, s_adv)))
+        found = estimator.update(np.log(weight)[:, None, None], np.stack([s, s_adv], axis=1)[:, :, None])
         expected.update(0, s, s_adv, weight)
-        for name, value in found._asdict().items():
+        names = ("log_u2", "log_u3", "r", "k1", "k2")
+        for name, value in zip(names, np.concatenate(found), strict=True):
             np.testing.assert_allclose(value[0], getattr(expected, name)[0], rtol=1e-10, atol=1e-10, err_msg=name)
 
 
 def test_listwise_state_of_a_task_without_labels_stays():
     estimator = listwise(2, 0.5)
-    log_weight = np.log(np.array([[0.5, 0.0], [0.5, 0.0]]), where=[[True, False]] * 2, out=np.full((2, 2), -np.inf))
-    s = tf.constant([[0.0, 1.0], [0.0, 1.0]], tf.float64)
-    estimator.update(tf.constant(log_weight), s, s)
+    log_weight = tf.math.log(tf.constant([[[0.5, 0.0]]] * 2, tf.float64))
+    scores = tf.constant([[[0.0, 1.0]] * 2] * 2, tf.float64)
+    estimator.update(log_weight, scores)
     logs, means = [[0.0, -np.inf]] * 2, [[0.0, 0.0]] * 3
     np.testing.assert_allclose(estimator.state, logs + means, atol=1e-15)

@@ -15,12 +15,13 @@ SPOILT = 5  # place in the batch, on the first of two replicas
 
 
 def make_model(replicas, optimizer=None, method="adap_lpn", **options):
-    """A model on so many replicas, a function that takes a step, and its batches; BatchNorm and all estimators."""
+    """A model on so many replicas, a function that takes a step, and its batches; all kinds of state are in it."""
     rng = np.random.default_rng(3)
     data = Examples(rng.uniform(size=(48, 6, 6, 1)).astype(np.float32), np.arange(48) % 3 == 0)
     strategy, sampler = make_strategy(replicas), Sampler(data.label, 16, 8)
     with strategy.scope():
-        network = adap_tf.BACKBONES["small_cnn"]((6, 6, 1), 1, widths=(3,))
+        plain = adap_tf.BACKBONES["small_cnn"]((6, 6, 1), 1, widths=(3,))
+        network = keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Dropout(0.1), plain])
         model = AdversarialModel(network, method, data.positives, attack=PGD(steps=1), **options)
         model.compile(optimizer or keras.optimizers.Adam(0.01))
     batches = strategy.distribute_datasets_from_function(lambda _: training_batches(data, sampler, parts=replicas))

@@ -277,6 +277,29 @@ def test_batch_norm_of_a_training_pass_is_one_operation():
     assert Counter(op.type for op in graph.get_operations())["FusedBatchNormV3"] == len(NARROW)
 
 
+def test_a_pass_that_is_made_again_moves_no_statistics():
+    network = shaken(small_cnn((9, 9, 3), 2, NARROW))
+    before, image = network.get_weights(), images(network)
+    again, once = in_training(network, again=True)(image), in_training(network)(image)
+    np.testing.assert_array_equal(again, once)
+    assert sum((old != new).any() for old, new in zip(before, network.get_weights(), strict=True)) == 2 * len(NARROW)
+    network.set_weights(before)
+    in_training(network, again=True)(image)
+    for old, new in zip(before, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_maps_of_a_size_that_is_not_known_before():
+    network = shaken(small_cnn((None, None, 3), 2, NARROW))
+    image = images(built(size=(9, 9, 3)))
+    before, found = network.get_weights(), []
+    for start in (partial(network, training=True), in_training(network)):
+        network.set_weights(before)
+        scores = tf.function(start, input_signature=[tf.TensorSpec([None, None, None, 3])])(image)
+        found.append([scores, *network.get_weights()])
+    assert_close(found[1], found[0], 1e-4)
+
+
 def test_low_precision_stays_within_its_rounding():
     keras.config.set_dtype_policy("mixed_bfloat16")
     network = shaken(small_cnn((9, 9, 3), 2, NARROW))

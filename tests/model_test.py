@@ -488,19 +488,29 @@ def test_saving_the_trainer_says_what_to_save(tmp_path):
         plain_model().save(tmp_path / "model.keras")
 
 
-def test_fit_in_a_strategys_scope_equals_fit_without(rng):
+@pytest.mark.parametrize("method", ["adap_lpn", "adap_lz"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: make_strategy(2),
+        lambda: tf.distribute.MirroredStrategy(["CPU:0"]),
+        lambda: tf.distribute.OneDeviceStrategy("CPU:0"),
+    ],
+    ids=["two", "one of mirrored", "one"],
+)
+def test_fit_in_a_strategys_scope_equals_fit_without(rng, make, method):
     image, label = float32_data(rng)
 
     def trained():
         keras.utils.set_random_seed(3)
-        model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), "adap_lpn", 16)
+        model = AdversarialModel(adap_tf.BACKBONES["mlp"]((8, 8, 1)), method, 16)
         model.compile(keras.optimizers.SGD(0.1))
         model.fit(batches(image, label, 16, seed=1), steps_per_epoch=4, epochs=2, verbose=0)
         model.fit(image, label, batch_size=16, verbose=0)
-        return model.network.get_weights()
+        return [*model.network.get_weights(), np.array(model.evaluate(image, label, verbose=0))]
 
     alone = trained()
-    with make_strategy(2).scope():
+    with make().scope():
         shared = trained()
     for one, other in zip(alone, shared, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from collections import Counter
 
 import keras
 import numpy as np
@@ -124,8 +125,9 @@ SPECIAL = [
 ]
 
 
+@pytest.mark.parametrize("graph", [True, False])
 @pytest.mark.parametrize(("method", "tasks", "options"), EVERY + SPECIAL)
-def test_five_steps_of_a_linear_scorer_match_the_reference(rng, method, tasks, options):
+def test_five_steps_of_a_linear_scorer_match_the_reference(rng, method, tasks, options, graph):
     data, options = make_data(rng, tasks), dict(options)
     candidate = np.arange(BATCH) % 3 > 0 if options.pop("separate", False) else None
     weight, bias, l2, rate = rng.normal(size=(D, tasks)), rng.normal(size=tasks), 0.01, 0.5
@@ -134,6 +136,7 @@ def test_five_steps_of_a_linear_scorer_match_the_reference(rng, method, tasks, o
         linear(weight, bias), ROWS[method], data.positives, examples=data.known, attack=ATTACK, l2=l2, **hyper
     )
     model.compile(keras.optimizers.SGD(rate))
+    take = tf.function(model.train_step) if graph else model.train_step
 
     start, peek = options.pop("start", "first_visit"), options.pop("peek", False)
     states = states_of(data, start)
@@ -143,7 +146,7 @@ def test_five_steps_of_a_linear_scorer_match_the_reference(rng, method, tasks, o
         if candidate is not None:
             places[~candidate] = rng.choice(np.flatnonzero((data.label == 1).any(1)), sum(~candidate))
         batch = as_batch(data, places, candidate)
-        logs = model.train_step(batch)
+        logs = take(batch)
 
         x, y, row = data.image[places], data.label[places].astype(float), batch["row"].numpy()
         plain = Reference(data, y, row, candidate, states, **options)
@@ -173,6 +176,21 @@ def test_five_steps_of_a_linear_scorer_match_the_reference(rng, method, tasks, o
         np.testing.assert_allclose(model.network.get_weights()[1], bias, rtol=0, atol=1e-10)
         np.testing.assert_allclose(logs["loss"], value, atol=1e-5)  # the running mean is float32
         model.reset_metrics()
+
+
+@pytest.mark.parametrize(("method", "operation"), [("adap_lz", "Softplus"), ("adap_mm", "MatrixDiagV3")])
+def test_what_a_joint_attack_ascends_is_in_the_graph_once_for_all_steps(rng, method, operation):
+    data, found = make_data(rng, 1), {}
+    for steps in (2, 6):
+        network = linear(np.ones((D, 1)), np.zeros(1))
+        model = AdversarialModel(network, method, data.positives, attack=PGD(steps=steps))
+        model.compile("sgd")
+        step = tf.function(model.train_step).get_concrete_function(as_batch(data, np.arange(BATCH)))
+        graph = step.graph.as_graph_def()
+        nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+        found[steps] = Counter(node.op for node in nodes)
+    assert found[2]["MatMul"] < found[6]["MatMul"]
+    assert 0 < found[2][operation] == found[6][operation]
 
 
 def exact(name, h, h_adv, y, divergence):

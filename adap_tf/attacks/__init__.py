@@ -11,6 +11,7 @@ from adap_tf.attacks.ascent import ValueAndGrad as ValueAndGrad
 from adap_tf.attacks.ascent import as_direction as as_direction
 from adap_tf.attacks.ascent import ascending as ascending
 from adap_tf.attacks.ascent import chosen as chosen
+from adap_tf.attacks.ascent import traced_once as traced_once
 from adap_tf.attacks.ascent import without_loops as without_loops
 from adap_tf.attacks.base import Attack as Attack
 from adap_tf.attacks.square import Square as Square
