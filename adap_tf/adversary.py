@@ -97,5 +97,6 @@ def perturbed(
     share = reach.share(image, label)
     limits = () if share is None else (share,)
     with without_loops(still.replicas.count > 1), tf.name_scope(SCOPE):
+        # Pointwise terms are a few operations, hardly more than a call.
         ascended = ascending(network, traced_once(ascent) if term.joint else ascent)
         return tf.stop_gradient(attack(ascended, image, noise, *limits))

@@ -156,7 +156,7 @@ SIZES = Averages(2, 1, 2)
 """Rows that each takes of the state."""
 
 
-def _unseen(shape: Sequence[int], dtype: str | None = None) -> tf.Tensor:
+def _unseen(shape: Sequence[int], dtype: str) -> tf.Tensor:
     """Listwise state before the first batch: logs of 0, and means of 0."""
     logs = tf.fill([SIZES.log_u, shape[1]], tf.constant(-np.inf, dtype))
     return tf.concat([logs, tf.zeros([SIZES.r + SIZES.k, shape[1]], dtype)], axis=0)
@@ -220,6 +220,7 @@ class ListwiseState(keras.layers.Layer):
         kept, _ = tf.unstack(tf.exp(log_kept - log_u))
         s, s_adv = tf.unstack(scores, axis=1)
         in_batch, _ = tf.unstack(top_one(log_weight, scores, log_g), axis=1)
+        in_batch /= tf.reduce_sum(in_batch, axis=0)  # 1 but for rounding, which large differences would show
         r = kept * old.r + (1 - kept) * tf.reduce_sum(in_batch * (s - s_adv), axis=0)
         mean = tf.reduce_sum(top_one(log_weight, scores, log_u) * to_mean(scores - log_u), axis=0)
         k = self._moved(begun, (1 - self.gamma) * old.k + self.gamma * mean, mean)

@@ -36,11 +36,10 @@ def in_training(network: Any, again: bool = False) -> Pass:
 
     Args:
         network: images `[B, ...]` to logits `[B, C]`.
-        again: whether passes are made that have been made before, in a `StatelessScope`: there is no use in what they
-            move.
+        again: whether the passes have been made before, and are now in a `StatelessScope`.
 
     Returns:
-        Images to logits. BatchNorm's statistics move with each pass.
+        Images to logits. BatchNorm's statistics move with each pass, unless it is made again.
     """
     return _walk(network, True, lambda unit: unit.in_training(again))
 
@@ -80,7 +79,7 @@ class Unit(Protocol):
     """What is done at once on the way through a network."""
 
     def in_training(self, again: bool) -> Pass:
-        """It in training mode; what it moves is of no use again."""
+        """It in training mode; `again`, without what a first such pass has moved where that can be left out."""
 
     def at_rest(self) -> Pass:
         """It in inference mode, with the weights of now."""
@@ -116,7 +115,7 @@ class Norm:
     norm: layers.BatchNormalization
 
     def in_training(self, again: bool) -> Pass:
-        """A single operation, where there is one."""
+        """A single operation where there is one, which needs to know the map's size; else the layer."""
         whole = partial(self.norm, training=True)
         fused = self.norm.trainable and not self.norm.synchronized and self.norm.variable_dtype == "float32"
         return lambda x: self._fused(x, again) if fused and x.shape.is_fully_defined() else whole(x)

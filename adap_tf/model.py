@@ -49,7 +49,8 @@ class AdversarialModel(keras.Model):
             is not Keras' decoupled `weight_decay`.
         seed: of the attack's starts.
         skip_nonfinite: whether a step with a number that is not finite is left out and counted in `steps_skipped`,
-            rather than ended with an error. Either way it moves nothing: no weight, statistic or estimator.
+            rather than ended with an error. Either way it moves nothing: no weight, statistic or estimator, and no
+            random numbers.
         **hyperparameters: passed to `Method.tuned`: `lam`, `gamma1`, `gamma2`, `margin`, `prevalence`, ….
 
     Raises:
@@ -241,6 +242,7 @@ class AdversarialModel(keras.Model):
             images[ADVERSARIAL] = self._attacked(self.method.attack, batch, whole)
 
         passes = Passes(self.network, {view: images[view] for view in self.method.views}, self.score_dtype)
+        take_back.append(passes.take_back)
         scored = whole.with_scores(passes.scores)
         signals, slopes = self.method.objective(scored, self.estimators)
 
@@ -252,7 +254,6 @@ class AdversarialModel(keras.Model):
 
         terms = {f"term {name}": [value] for name, value in signals.items() if name != "loss"}
         numbers = {"images": [*images.values()], "scores": [*scored.scores.values()], **terms, "gradients": gradients}
-        take_back.append(passes.take_back)
         fine = self._moved(gradients, all_finite(numbers, replicas), scale, take_back, replicas)
         for name, value in (signals | {NORM: _norm(gradients, scale, replicas)}).items():
             self.signals[name].update_state(value, fine)

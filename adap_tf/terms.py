@@ -282,7 +282,7 @@ class Listwise(Joint):
         log_u, r, k = estimator.update(log_weight, scores, peek)
         top_one = losses.top_one(log_weight, scores, log_u)
         if self.divergence == "js":
-            # The weight is in both logs, and cancels.
+            # The weight would be in both logs, and cancels.
             value, by_scores = tf.reduce_sum(k, axis=0) / 2, top_one * (losses.to_mean(scores - log_u) - k) / 2
         else:
             (s, t), (p, q), (log_u2, log_u3) = (tf.unstack(x, axis=-2) for x in (scores, top_one, log_u))

@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def terms_alone(given: argparse.Namespace) -> Callable[[], None]:
     """All that a step does with scores, in a graph of its own: the objective, and the slopes of the attack's steps.
 
-    Its call and the way back to Python count too, so it takes longer than as a part of the step.
+    Its call and the way back to Python count too, so it takes longer than as a part of the step, but for a joint
+    attack's: in the step each of its slopes is a call.
     """
     # Any network will do: it only says how many scores an example has.
     model, batch, _ = prepared(changed(given, backbone="mlp", replicas=1))

@@ -106,6 +106,18 @@ def test_they_are_the_networks_own_passes(make, dtype, graph):
     assert np.abs(first - second).max() > 0.01  # chance has gone on
 
 
+def test_a_pass_that_is_made_again_computes_no_statistics():
+    momentum = 0.6875  # which nothing else is
+    network = keras.Sequential(
+        [keras.Input((6, 6, 2)), layers.Conv2D(3, 3), layers.BatchNormalization(momentum=momentum)]
+    )
+    network.add(layers.Flatten())
+    network.add(layers.Dense(2))
+    graph = tf.function(by_passes).get_concrete_function(network, views(network)).graph
+    constants = [tf.get_static_value(op.outputs[0]) for op in graph.get_operations() if op.type == "Const"]
+    assert sum(np.array_equal(constant, momentum) for constant in constants) == 2 * len(VIEWS)
+
+
 def test_only_keras_own_layers_are_repeated():
     own = Own()
     network = with_chance_and_state(own)

@@ -189,6 +189,8 @@ def test_what_a_joint_attack_ascends_is_in_the_graph_once_for_all_steps(rng, met
         graph = step.graph.as_graph_def()
         nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
         found[steps] = Counter(node.op for node in nodes)
+        holders = [f for f in graph.library.function if operation in {node.op for node in f.node_def}]
+        assert [function.attr["_noinline"].b for function in holders] == [True]
     assert found[2]["MatMul"] < found[6]["MatMul"]
     assert 0 < found[2][operation] == found[6][operation]
 

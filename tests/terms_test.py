@@ -149,6 +149,23 @@ def test_listwise_value_is_a_divergence_in_float32(rng, divergence):
         assert value >= -1e-6 * max(1, abs(log_u2), abs(log_u3))
 
 
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+@pytest.mark.parametrize("size", [30.0, 1e4, 1e8])
+def test_listwise_in_float32_of_scores_far_out_and_close_together(rng, size, divergence, spread):
+    h, h_adv = (np.float32(far + spread * rng.normal(size=(64, 1))) for far in (size, -size))
+    label, row = tf.zeros([64, 1]), tf.fill([64, 1], tf.constant(-1, tf.int64))
+    term = Listwise(list_score="identity", divergence=divergence)
+    estimator, state = term.estimator(Population((1,)), "float32"), reference.ListwiseState(1, 0.9)
+    batch = Scored.of({"clean": tf.constant(h), "adversarial": tf.constant(h_adv)}, label, row)
+    for _ in range(2):
+        value, slopes = term(batch, estimator)
+        wide = h.astype(np.float64), h_adv.astype(np.float64), label.numpy()
+        wanted = reference.listwise_term(*wide, state, "identity", divergence=divergence)
+        for found, expected in zip((value, slopes["clean"], slopes["adversarial"]), wanted, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6 * size)
+
+
 @pytest.mark.parametrize("candidate", [None, ANY])
 @pytest.mark.parametrize("size", [1.0, 1e4])
 def test_pointwise_terms_match_the_reference(rng, size, candidate):

@@ -9,15 +9,15 @@ import tensorflow as tf
 ValueAndGrad = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 """Of images `[B, ...]`, the values `[B]` that an attack raises and their gradient by the images."""
 
-Ascent = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-"""Of scores `[B, C]`, the values `[B]` and their gradient by the scores `[B, C]`."""
+OfScores = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+"""What is ascended: of scores `[B, C]`, the values `[B]` and their gradient by the scores `[B, C]`."""
 
 _all_unrolled: ContextVar[bool] = ContextVar("all_unrolled", default=False)
 
 UNROLLED = 10  # more steps than these are a loop in the graph: 10% slower on a CPU, but traced once
 
 
-def ascending(network: Callable[[tf.Tensor], tf.Tensor], ascent: Ascent) -> ValueAndGrad:
+def ascending(network: Callable[[tf.Tensor], tf.Tensor], ascent: OfScores) -> ValueAndGrad:
     """`value_and_grad` of an ascent on the scores of a network in inference mode.
 
     An example's slopes are put on a scale on which the largest is 1: a direction is all that an attack asks for, and
@@ -25,7 +25,7 @@ def ascending(network: Callable[[tf.Tensor], tf.Tensor], ascent: Ascent) -> Valu
 
     Args:
         network: images `[B, ...]` to scores `[B, C]`, in inference mode.
-        ascent: on the scores.
+        ascent: what rises, by the scores.
     """
 
     def value_and_grad(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -57,19 +57,20 @@ def repeated(
     return tuple(looped[1:])
 
 
-def traced_once(ascent: Ascent) -> Ascent:
+def traced_once(ascent: OfScores) -> OfScores:
     """The same ascent as a function of the graph: however many steps ask for it, its operations are there once.
 
-    The listwise term has a hundred, and in each of six steps they took a percent of a training's memory.
+    The listwise term has a hundred, and in each of six steps they took a percent of a training's memory. Under a
+    `tf.distribute` strategy it stays as it is: such a function can hold no collectives.
     """
-    if _all_unrolled.get() or tf.executing_eagerly():
+    if tf.distribute.has_strategy() or tf.executing_eagerly():
         return ascent
     return tf.function(ascent, autograph=False, experimental_attributes={"_noinline": True})
 
 
 @contextlib.contextmanager
 def without_loops(needed: bool) -> Iterator[None]:
-    """If that is needed, all is unrolled that is `repeated` or `traced_once` here: neither can hold collectives."""
+    """If that is needed, all that is `repeated` here is unrolled: what holds collectives cannot stand in a loop."""
     before = _all_unrolled.set(needed)
     try:
         yield
