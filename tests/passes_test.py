@@ -108,11 +108,8 @@ def test_they_are_the_networks_own_passes(make, dtype, graph):
 
 def test_a_pass_that_is_made_again_computes_no_statistics():
     momentum = 0.6875  # which nothing else is
-    network = keras.Sequential(
-        [keras.Input((6, 6, 2)), layers.Conv2D(3, 3), layers.BatchNormalization(momentum=momentum)]
-    )
-    network.add(layers.Flatten())
-    network.add(layers.Dense(2))
+    norm = layers.BatchNormalization(momentum=momentum)
+    network = keras.Sequential([keras.Input((6, 6, 2)), layers.Conv2D(3, 3), norm, layers.Flatten(), layers.Dense(2)])
     graph = tf.function(by_passes).get_concrete_function(network, views(network)).graph
     constants = [tf.get_static_value(op.outputs[0]) for op in graph.get_operations() if op.type == "Const"]
     assert sum(np.array_equal(constant, momentum) for constant in constants) == 2 * len(VIEWS)
